@@ -1,1 +1,26 @@
-//! x
+//! The words that host and guest share: frames on the control channel, the job they carry, and how
+//! a workload ends. The guest's own half, PID 1, is the binary of this package.
+//!
+//! One virtio-vsock device carries everything. The guest connects to the host, never the other way
+//! round; the first frame of each connection says what the connection is for:
+//!
+//! ```text
+//!  guest                                   host
+//!    ├── connect ── Hello{version} ─────────▶ │   the control channel: frames both ways
+//!    │ ◀───────────────────────── Job ────────┤
+//!    ├── connect ── Attach{0, Stdin} ───────▶ │   then raw bytes, host to guest
+//!    ├── connect ── Attach{0, Stdout} ──────▶ │   then raw bytes, guest to host
+//!    ├── connect ── Attach{0, Stderr} ──────▶ │   then raw bytes, guest to host
+//!    ├── Started{0} | Failed{0, …} ─────────▶ │
+//!    │ ◀──────────────────── Signal{0, n} ────┤
+//!    ├── Exited{0, exit} ───────────────────▶ │   the workload has ended
+//!    ├── Finished ──────────────────────────▶ │   leftovers killed, streams drained, disk synced
+//! ```
+//!
+//! Streams are separate connections, so the flow control of vsock is the back-pressure of each
+//! stream, and closing one direction of one stream says nothing about the others.
+
+pub mod exit;
+pub mod frame;
+pub mod job;
+pub mod wire;

@@ -1,0 +1,154 @@
+//! The job: everything init needs to know to run one workload.
+//!
+//! Strings are bytes: file names, arguments and environments on Linux are not UTF-8.
+
+use crate::wire::{Reader, WireError, Writer};
+
+/// What the guest is to become, and the process it is to run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Job {
+    /// Nanoseconds since the Unix epoch when the job was sent: the guest has no clock of its own.
+    pub realtime_ns: u64,
+    /// Fresh randomness for the guest's generator.
+    pub seed: [u8; 32],
+    /// The host name.
+    pub hostname: Vec<u8>,
+    /// Files that the host writes for the guest: /etc/hosts, /etc/resolv.conf, /etc/hostname.
+    pub files: Vec<GuestFile>,
+    /// Whether the root file system refuses writes.
+    pub read_only: bool,
+    /// `--tmpfs` mounts, in the order given.
+    pub tmpfs: Vec<Tmpfs>,
+    /// The image's VOLUME paths: created if missing, writable even when the root is not.
+    pub volumes: Vec<Vec<u8>>,
+    /// The workload.
+    pub process: Process,
+}
+
+/// A file that the host provides, owned by root, replacing what the image has at its path.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GuestFile {
+    /// Absolute path in the guest.
+    pub path: Vec<u8>,
+    /// Permission bits.
+    pub mode: u32,
+    /// Content.
+    pub content: Vec<u8>,
+}
+
+/// A `--tmpfs` mount.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tmpfs {
+    /// Absolute path in the guest, created if missing.
+    pub path: Vec<u8>,
+    /// Mount options as `mount(8)` writes them (`rw,size=64m,mode=1777,noexec`), maybe empty.
+    pub options: Vec<u8>,
+}
+
+/// A process to run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Process {
+    /// The command and its arguments; the command is searched in the PATH of `env` when it has no
+    /// slash.
+    pub argv: Vec<Vec<u8>>,
+    /// `KEY=VALUE` each. Init adds HOME from the user's passwd entry when it is absent.
+    pub env: Vec<Vec<u8>>,
+    /// Working directory, absolute; created if missing.
+    pub cwd: Vec<u8>,
+    /// `name|uid[:group|gid]`, resolved with the image's own /etc/passwd and /etc/group; empty is
+    /// root.
+    pub user: Vec<u8>,
+    /// Resource limits.
+    pub limits: Vec<Limit>,
+    /// Whether the host will send a stdin stream; otherwise stdin is /dev/null.
+    pub stdin: bool,
+}
+
+/// One resource limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// RLIMIT_* number of Linux x86_64.
+    pub resource: u32,
+    /// Soft limit; `u64::MAX` is unlimited.
+    pub soft: u64,
+    /// Hard limit; `u64::MAX` is unlimited.
+    pub hard: u64,
+}
+
+impl Job {
+    pub(crate) fn write(&self, out: &mut Writer) {
+        out.u64(self.realtime_ns);
+        for byte in self.seed {
+            out.u8(byte);
+        }
+        out.bytes(&self.hostname);
+        out.list(&self.files, |out, file| {
+            out.bytes(&file.path);
+            out.u32(file.mode);
+            out.bytes(&file.content);
+        });
+        out.bool(self.read_only);
+        out.list(&self.tmpfs, |out, mount| {
+            out.bytes(&mount.path);
+            out.bytes(&mount.options);
+        });
+        out.list(&self.volumes, |out, path| out.bytes(path));
+        self.process.write(out);
+    }
+
+    pub(crate) fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(Self {
+            realtime_ns: from.u64()?,
+            seed: from.fixed()?,
+            hostname: from.bytes()?,
+            files: from.list(|from| {
+                Ok(GuestFile {
+                    path: from.bytes()?,
+                    mode: from.u32()?,
+                    content: from.bytes()?,
+                })
+            })?,
+            read_only: from.bool()?,
+            tmpfs: from.list(|from| {
+                Ok(Tmpfs {
+                    path: from.bytes()?,
+                    options: from.bytes()?,
+                })
+            })?,
+            volumes: from.list(Reader::bytes)?,
+            process: Process::read(from)?,
+        })
+    }
+}
+
+impl Process {
+    fn write(&self, out: &mut Writer) {
+        out.list(&self.argv, |out, arg| out.bytes(arg));
+        out.list(&self.env, |out, pair| out.bytes(pair));
+        out.bytes(&self.cwd);
+        out.bytes(&self.user);
+        out.list(&self.limits, |out, limit| {
+            out.u32(limit.resource);
+            out.u64(limit.soft);
+            out.u64(limit.hard);
+        });
+        out.bool(self.stdin);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(Self {
+            argv: from.list(Reader::bytes)?,
+            env: from.list(Reader::bytes)?,
+            cwd: from.bytes()?,
+            user: from.bytes()?,
+            limits: from.list(|from| {
+                Ok(Limit {
+                    resource: from.u32()?,
+                    soft: from.u64()?,
+                    hard: from.u64()?,
+                })
+            })?,
+            stdin: from.bool()?,
+        })
+    }
+}
