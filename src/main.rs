@@ -1,1 +1,3 @@
+//! The `husk` binary: everything is in the library.
+
 fn main() {}

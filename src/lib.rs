@@ -1,0 +1,16 @@
+//! husk runs every container image in its own micro-VM on KVM.
+//!
+//! The rooms, by floor; a room imports only from lower floors (`tests/floors.rs` enforces it):
+//!
+//! ```text
+//! 7  cli                 arguments, one file per verb, exit codes
+//! 5  run                 the story on one page: read it first
+//! 4  vmm                 a machine from a spec; the host's end of the talk with init
+//! 3  boot, devices       the kernel in memory; virtio
+//! 2  image, kvm          references to root file systems; KVM itself
+//! 1  spec                what to run, as plain data
+//! 0  sys, timeline       the host kernel's words; phases    (and the package husk-init)
+//! ```
+
+pub mod image;
+pub mod spec;

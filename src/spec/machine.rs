@@ -1,0 +1,36 @@
+//! What a machine is made of.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// One run of bytes of the stitched disk: the whole of a file, padded with zeros to `len`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// The file, read-only.
+    pub file: PathBuf,
+    /// Bytes it takes on the disk: a multiple of 4096, at least the file's size.
+    pub len: u64,
+}
+
+/// A machine: what the VMM needs to know to build it, apart from the open files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmSpec {
+    /// The name it is listed by.
+    pub name: String,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Guest memory, bytes.
+    pub memory: u64,
+    /// The kernel: an uncompressed ELF or a bzImage.
+    pub kernel: PathBuf,
+    /// The disk, piece after piece.
+    pub disk: Vec<Piece>,
+    /// Words added to the kernel's command line.
+    pub kernel_args: Vec<String>,
+    /// Whether the kernel says everything on its console (`-vv`).
+    pub verbose_console: bool,
+    /// How long the guest may take to report.
+    pub boot_deadline: Duration,
+}
