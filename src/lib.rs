@@ -12,5 +12,7 @@
 //! 0  sys, timeline       the host kernel's words; phases    (and the package husk-init)
 //! ```
 
+pub mod devices;
 pub mod image;
+pub mod kvm;
 pub mod spec;

@@ -1,0 +1,86 @@
+//! The seam between a virtio transport and a device.
+//!
+//! ```text
+//! new ──activate(Active)──▶ running ──stop() -> Active──▶ idle ──activate──▶ …
+//! ```
+//!
+//! A running device owns its queues; whoever wants them (reset, pause, a snapshot) stops the device
+//! and takes them back. Nothing else reaches into it.
+
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use virtio_queue::Queue;
+
+use crate::kvm::memory::Mem;
+
+/// Device types (virtio spec 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Kind {
+    /// 5.2, block device.
+    Block = 2,
+    /// 5.4, entropy source.
+    Rng = 4,
+    /// 5.10, socket device.
+    Vsock = 19,
+}
+
+/// Why the guest is interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A used ring has new entries.
+    Queue,
+    /// The configuration, or the device status, has changed.
+    Config,
+}
+
+/// Interrupts the guest's driver.
+pub trait Irq: Send + Sync + fmt::Debug {
+    /// Sets the cause and raises the line.
+    fn signal(&self, cause: Cause);
+}
+
+/// All that a running device owns.
+#[derive(Debug)]
+pub struct Active {
+    /// Guest memory.
+    pub mem: Mem,
+    /// The device's interrupt.
+    pub irq: Arc<dyn Irq>,
+    /// Its queues, as the driver set them up; as many as [`Device::queues`] declares.
+    pub queues: Vec<Queue>,
+}
+
+/// A virtio device.
+///
+/// A driver that breaks the protocol is an error from `notify` or `poll`: the transport then sets
+/// DEVICE_NEEDS_RESET. It is never a panic, a hang, or memory without a bound.
+pub trait Device: Send {
+    /// What the guest sees as the device ID.
+    fn kind(&self) -> Kind;
+    /// The largest size of each queue.
+    fn queues(&self) -> &'static [u16];
+    /// Feature bits beyond VIRTIO_F_VERSION_1, which every device has.
+    fn features(&self) -> u64 {
+        0
+    }
+    /// Fills `data` from the device's configuration space; what lies beyond its end stays zero.
+    fn read_config(&self, _offset: u64, _data: &mut [u8]) {}
+    /// Starts the device: the driver has set DRIVER_OK. `features` are those it accepted.
+    fn activate(&mut self, active: Active, features: u64) -> io::Result<()>;
+    /// Stops the device and gives back what it owned; `None` when it was not running.
+    fn stop(&mut self) -> Option<Active>;
+    /// The driver has put buffers into queue number `queue`.
+    fn notify(&mut self, queue: u16) -> io::Result<()>;
+    /// A host descriptor that becomes readable when the device has work of the host's making.
+    fn source(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+    /// [`Device::source`] is readable.
+    fn poll(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

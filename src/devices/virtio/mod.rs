@@ -1,0 +1,3 @@
+//! Virtio 1.2 over MMIO: one transport, one file or folder per device.
+
+pub mod device;
