@@ -16,3 +16,5 @@ pub mod devices;
 pub mod image;
 pub mod kvm;
 pub mod spec;
+pub mod sys;
+pub mod timeline;

@@ -1,7 +1,20 @@
 //! What to run, as plain data: built once, validated once, then never changed.
+//!
+//! [`RunRequest`] is what the user typed, [`ImageConfig`] what the image says; [`RunSpec`] is the
+//! two made one, with every rule of precedence applied and every mistake found. [`VmSpec`] is the
+//! machine that carries it.
 
 mod config;
+mod environment;
+mod limits;
 mod machine;
+mod request;
+mod run;
+mod signal;
+pub mod units;
 
 pub use config::ImageConfig;
 pub use machine::{Piece, VmSpec};
+pub use request::{EnvWord, RunRequest};
+pub use run::{RunSpec, SpecError};
+pub use signal::Signal;

@@ -1,0 +1,52 @@
+//! What the user typed, before anything is known about the image.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One word about the environment, in the order typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnvWord {
+    /// `-e K=V`, a line of an env file, or `-e K` with K set on the host.
+    Set(Vec<u8>, Vec<u8>),
+    /// `-e K` with K not set on the host: the image's K goes, as docker has it.
+    Unset(Vec<u8>),
+}
+
+/// A `run`, as asked for. Absent is `None`: the image or a default decides.
+#[derive(Debug, Clone, Default)]
+pub struct RunRequest {
+    /// Name of the machine.
+    pub name: Option<String>,
+    /// Replaces the image's CMD.
+    pub command: Vec<Vec<u8>>,
+    /// Replaces the image's ENTRYPOINT (and drops its CMD); empty clears it.
+    pub entrypoint: Option<Vec<u8>>,
+    /// Environment words.
+    pub env: Vec<EnvWord>,
+    /// Working directory.
+    pub workdir: Option<String>,
+    /// `user[:group]`.
+    pub user: Option<String>,
+    /// Host name.
+    pub hostname: Option<String>,
+    /// Guest memory as typed.
+    pub memory: Option<String>,
+    /// Virtual CPUs.
+    pub cpus: Option<u32>,
+    /// Root file system without writes.
+    pub read_only: bool,
+    /// `PATH[:OPTIONS]` each.
+    pub tmpfs: Vec<String>,
+    /// `NAME=SOFT[:HARD]` each.
+    pub ulimits: Vec<String>,
+    /// Another kernel than the embedded one.
+    pub kernel: Option<PathBuf>,
+    /// Kills the workload after this long.
+    pub timeout: Option<Duration>,
+    /// How long the guest may take to report.
+    pub boot_timeout: Option<Duration>,
+    /// Connect stdin.
+    pub stdin: bool,
+    /// Let the kernel speak on its console.
+    pub verbose_console: bool,
+}

@@ -1,0 +1,312 @@
+//! The request and the image made one.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use husk_init::job::{GuestFile, Process};
+
+use super::config::ImageConfig;
+use super::request::RunRequest;
+use super::signal::Signal;
+use super::{environment, limits, units};
+
+/// Default guest memory, bytes.
+const DEFAULT_MEMORY: u64 = 512 << 20;
+
+/// Default time for the guest to report: a software KVM takes seconds where hardware takes a
+/// tenth of one.
+const DEFAULT_BOOT_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Longest host name that Linux takes (`__NEW_UTS_LEN`).
+const MAX_HOSTNAME: usize = 64;
+
+/// Everything about one run but the disk and the clock.
+#[derive(Debug, Clone)]
+pub struct RunSpec {
+    /// The machine's name.
+    pub name: String,
+    /// The guest's host name.
+    pub hostname: String,
+    /// The workload.
+    pub process: Process,
+    /// Files that the host writes into the guest.
+    pub files: Vec<GuestFile>,
+    /// Whether the root refuses writes.
+    pub read_only: bool,
+    /// Mounts of `--tmpfs`.
+    pub tmpfs: Vec<husk_init::job::Tmpfs>,
+    /// The image's volumes.
+    pub volumes: Vec<String>,
+    /// Guest memory, bytes.
+    pub memory: u64,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Another kernel than the embedded one.
+    pub kernel: Option<PathBuf>,
+    /// Kills the workload after this long.
+    pub timeout: Option<Duration>,
+    /// How long the guest may take to report.
+    pub boot_deadline: Duration,
+    /// What asks the workload to stop.
+    pub stop_signal: Signal,
+    /// Let the kernel speak on its console.
+    pub verbose_console: bool,
+}
+
+/// Every mistake in a request, one line each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecError {
+    /// The lines.
+    pub problems: Vec<String>,
+}
+
+impl fmt::Display for SpecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problems.join("; "))
+    }
+}
+
+impl std::error::Error for SpecError {}
+
+/// Collects mistakes and goes on, so that the user sees all of them at once.
+#[derive(Default)]
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn take<T>(&mut self, result: Result<T, String>) -> Option<T> {
+        result.map_err(|problem| self.0.push(problem)).ok()
+    }
+}
+
+impl RunSpec {
+    /// Applies docker's rules of precedence to `request` and `image`. `id` names the machine and
+    /// its host when the user does not: twelve hexadecimal digits.
+    pub fn new(request: RunRequest, image: &ImageConfig, id: &str) -> Result<Self, SpecError> {
+        let mut problems = Problems::default();
+        let hostname = request.hostname.clone().unwrap_or_else(|| id.to_owned());
+        problems.take(check_hostname(&hostname));
+        let name = request.name.clone().unwrap_or_else(|| id.to_owned());
+        problems.take(check_name(&name));
+        let memory = request.memory.as_deref().map(units::parse_size).transpose();
+        let memory = problems.take(memory).flatten().unwrap_or(DEFAULT_MEMORY);
+        let cpus = request.cpus.unwrap_or(1);
+        if cpus == 0 {
+            problems
+                .0
+                .push("--cpus 0: a machine has at least one".to_owned());
+        }
+        let tmpfs = request
+            .tmpfs
+            .iter()
+            .filter_map(|t| problems.take(limits::parse_tmpfs(t)));
+        let tmpfs = tmpfs.collect();
+        let stop_signal = match image.stop_signal.as_str() {
+            "" => Signal::TERM,
+            text => problems.take(Signal::parse(text)).unwrap_or(Signal::TERM),
+        };
+        let process = build_process(&request, image, &hostname, &mut problems);
+        if !problems.0.is_empty() {
+            return Err(SpecError {
+                problems: problems.0,
+            });
+        }
+        Ok(Self {
+            name,
+            files: guest_files(&hostname),
+            hostname,
+            process,
+            read_only: request.read_only,
+            tmpfs,
+            volumes: image.volumes.clone(),
+            memory,
+            cpus,
+            kernel: request.kernel,
+            timeout: request.timeout,
+            boot_deadline: request.boot_timeout.unwrap_or(DEFAULT_BOOT_DEADLINE),
+            stop_signal,
+            verbose_console: request.verbose_console,
+        })
+    }
+}
+
+fn build_process(
+    request: &RunRequest,
+    image: &ImageConfig,
+    hostname: &str,
+    problems: &mut Problems,
+) -> Process {
+    let argv = command(request, image);
+    if argv.is_empty() {
+        problems
+            .0
+            .push("no command given, and the image names none: add one".to_owned());
+    }
+    let typed = request.workdir.as_deref();
+    let cwd = typed
+        .or(Some(image.workdir.as_str()).filter(|dir| !dir.is_empty()))
+        .unwrap_or("/");
+    // An image may say `app` and mean `/app`; a person who types `app` may mean the host's.
+    if typed.is_some() && !cwd.starts_with('/') {
+        problems
+            .0
+            .push(format!("--workdir `{cwd}`: write an absolute path"));
+    }
+    let cwd = if cwd.starts_with('/') {
+        cwd.to_owned()
+    } else {
+        format!("/{cwd}")
+    };
+    let user = request.user.as_deref().unwrap_or(&image.user);
+    let parsed = request
+        .ulimits
+        .iter()
+        .filter_map(|l| problems.take(limits::parse_limit(l)));
+    let limits = parsed.collect();
+    Process {
+        argv,
+        env: environment::merge(&image.env, hostname, &request.env),
+        cwd: cwd.into(),
+        user: user.into(),
+        limits,
+        stdin: request.stdin,
+    }
+}
+
+/// Docker's rule: a typed entry point drops the image's CMD too; a typed command replaces CMD.
+fn command(request: &RunRequest, image: &ImageConfig) -> Vec<Vec<u8>> {
+    let bytes = |words: &[String]| {
+        words
+            .iter()
+            .map(|w| w.clone().into_bytes())
+            .collect::<Vec<_>>()
+    };
+    let mut argv = match &request.entrypoint {
+        Some(entrypoint) if entrypoint.is_empty() => Vec::new(),
+        Some(entrypoint) => vec![entrypoint.clone()],
+        None => bytes(&image.entrypoint),
+    };
+    if !request.command.is_empty() {
+        argv.extend(request.command.iter().cloned());
+    } else if request.entrypoint.is_none() {
+        argv.extend(bytes(&image.cmd));
+    }
+    argv
+}
+
+fn check_hostname(name: &str) -> Result<(), String> {
+    let label = |part: &str| {
+        let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        !part.is_empty() && part.chars().all(legal) && !part.starts_with('-')
+    };
+    if name.len() <= MAX_HOSTNAME && name.split('.').all(label) {
+        return Ok(());
+    }
+    Err(format!(
+        "--hostname `{name}`: write letters, digits, - and dots, {MAX_HOSTNAME} at most"
+    ))
+}
+
+/// Docker's rule for names.
+fn check_name(name: &str) -> Result<(), String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    if name.len() > 1
+        && name.len() <= 128
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(legal)
+    {
+        return Ok(());
+    }
+    Err(format!(
+        "--name `{name}`: write letters, digits, _ . and -, beginning with a letter"
+    ))
+}
+
+/// The files that a container engine writes for a container without a network.
+fn guest_files(hostname: &str) -> Vec<GuestFile> {
+    let hosts = format!(
+        "127.0.0.1\tlocalhost\n\
+         ::1\tlocalhost ip6-localhost ip6-loopback\n\
+         fe00::0\tip6-localnet\n\
+         ff00::0\tip6-mcastprefix\n\
+         ff02::1\tip6-allnodes\n\
+         ff02::2\tip6-allrouters\n\
+         127.0.1.1\t{hostname}\n"
+    );
+    let files = [
+        ("/etc/hosts", hosts),
+        ("/etc/hostname", format!("{hostname}\n")),
+        (
+            "/etc/resolv.conf",
+            "# This machine has no network.\n".to_owned(),
+        ),
+    ];
+    files
+        .map(|(path, text)| GuestFile {
+            path: path.into(),
+            mode: 0o644,
+            content: text.into(),
+        })
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image() -> ImageConfig {
+        ImageConfig {
+            entrypoint: vec!["/entry".to_owned()],
+            cmd: vec!["default".to_owned()],
+            ..ImageConfig::default()
+        }
+    }
+
+    fn argv(request: RunRequest) -> Vec<String> {
+        let spec = RunSpec::new(request, &image(), "0123456789ab").unwrap();
+        spec.process
+            .argv
+            .into_iter()
+            .map(|word| String::from_utf8(word).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn entrypoint_and_command_follow_dockers_rules() {
+        let command = vec![b"x".to_vec()];
+        let none = RunRequest::default();
+        let typed = RunRequest {
+            command: command.clone(),
+            ..RunRequest::default()
+        };
+        let other = RunRequest {
+            entrypoint: Some(b"sh".to_vec()),
+            ..RunRequest::default()
+        };
+        let cleared = RunRequest {
+            entrypoint: Some(Vec::new()),
+            command,
+            ..RunRequest::default()
+        };
+        assert_eq!(argv(none), ["/entry", "default"]);
+        assert_eq!(argv(typed), ["/entry", "x"]);
+        assert_eq!(argv(other), ["sh"]);
+        assert_eq!(argv(cleared), ["x"]);
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once() {
+        let request = RunRequest {
+            memory: Some("lots".to_owned()),
+            cpus: Some(0),
+            hostname: Some("a b".to_owned()),
+            workdir: Some("rel".to_owned()),
+            ulimits: vec!["files=3".to_owned()],
+            tmpfs: vec!["tmp".to_owned()],
+            name: Some("-".to_owned()),
+            ..RunRequest::default()
+        };
+        let error = RunSpec::new(request, &ImageConfig::default(), "0123456789ab").unwrap_err();
+        assert_eq!(error.problems.len(), 8, "{error}");
+    }
+}

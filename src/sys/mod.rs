@@ -1,0 +1,4 @@
+//! The words to the host kernel that std lacks, as safe functions.
+
+pub mod lock;
+pub mod seqpacket;

@@ -1,0 +1,151 @@
+//! A pair of connected sockets that carry messages with open files in them (unix(7), SCM_RIGHTS).
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
+    sendmsg, socketpair,
+};
+
+/// Most files in one message (SCM_MAX_FD of Linux).
+pub const MAX_FILES: usize = 253;
+
+/// Longest message, bytes.
+pub const MAX_MESSAGE: usize = 64 << 10;
+
+/// One end of a message socket.
+#[derive(Debug)]
+pub struct Seqpacket {
+    fd: OwnedFd,
+}
+
+/// A message and the files that came with it.
+#[derive(Debug)]
+pub struct Message {
+    /// The message itself.
+    pub bytes: Vec<u8>,
+    /// Open files, in the order the sender gave them; closed on exec.
+    pub files: Vec<OwnedFd>,
+}
+
+impl Seqpacket {
+    /// Two ends of one socket.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (a, b) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        Ok((Self { fd: a }, Self { fd: b }))
+    }
+
+    /// Sends one message with copies of `files`.
+    pub fn send(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
+        if bytes.len() > MAX_MESSAGE || files.len() > MAX_FILES {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !files.is_empty() {
+            let pushed = control.push(SendAncillaryMessage::ScmRights(files));
+            debug_assert!(pushed, "the space is for MAX_FILES");
+        }
+        sendmsg(
+            &self.fd,
+            &[IoSlice::new(bytes)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )?;
+        Ok(())
+    }
+
+    /// Waits for one message; `None` when the other end is closed.
+    pub fn receive(&self) -> io::Result<Option<Message>> {
+        let mut bytes = vec![0; MAX_MESSAGE];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = loop {
+            let mut buffers = [IoSliceMut::new(&mut bytes)];
+            match recvmsg(
+                &self.fd,
+                &mut buffers,
+                &mut control,
+                RecvFlags::CMSG_CLOEXEC,
+            ) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => break other?,
+            }
+        };
+        if received.bytes == 0 {
+            return Ok(None);
+        }
+        if received
+            .flags
+            .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+        {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a message was cut short",
+            ));
+        }
+        bytes.truncate(received.bytes);
+        let mut files = Vec::new();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                files.extend(rights);
+            }
+        }
+        Ok(Some(Message { bytes, files }))
+    }
+}
+
+impl AsFd for Seqpacket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl From<OwnedFd> for Seqpacket {
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+}
+
+impl From<Seqpacket> for OwnedFd {
+    fn from(socket: Seqpacket) -> Self {
+        socket.fd
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[test]
+    fn messages_keep_their_bounds_and_carry_files() {
+        let (a, b) = Seqpacket::pair().unwrap();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        a.send(b"one", &[]).unwrap();
+        a.send(b"two", &[writer.as_fd()]).unwrap();
+        drop((a, writer));
+        assert_eq!(b.receive().unwrap().unwrap().bytes, b"one");
+        let mut second = b.receive().unwrap().unwrap();
+        File::from(second.files.pop().unwrap())
+            .write_all(b"through")
+            .unwrap();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(
+            (second.bytes.as_slice(), text.as_str()),
+            (&b"two"[..], "through")
+        );
+        assert!(b.receive().unwrap().is_none());
+    }
+}
