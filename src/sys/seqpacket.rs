@@ -43,6 +43,13 @@ impl Seqpacket {
         Ok((Self { fd: a }, Self { fd: b }))
     }
 
+    /// Another handle of this end.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            fd: self.fd.try_clone()?,
+        })
+    }
+
     /// Sends one message with copies of `files`.
     pub fn send(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
         if bytes.len() > MAX_MESSAGE || files.len() > MAX_FILES {

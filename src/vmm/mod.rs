@@ -1,0 +1,19 @@
+//! A machine from a spec, and the talk with what runs in it.
+//!
+//! `husk run` is the parent: it opens files, starts one process per machine ([`launch`]), and talks
+//! to init through it ([`talk`]). The machine's process ([`serve`]) builds the machine from open
+//! files alone and runs it; it holds no path, and dies with its parent.
+
+mod console;
+mod error;
+mod launch;
+mod relay;
+mod talk;
+mod uplink;
+mod wall;
+
+pub use error::Error;
+pub use launch::MACHINE_VERB;
+pub use relay::Stdio;
+pub use talk::{Ending, Topic};
+pub use wall::run;

@@ -1,0 +1,65 @@
+//! What `husk run` and the process of its machine say to each other.
+//!
+//! ```text
+//!  husk run                                   the machine's process
+//!    ├── Build{spec} + kvm, console, kernel, disk… ─▶ │
+//!    │ ◀────────────────────────────────── Built ─────┤   or Failed{text}
+//!    │ ◀──────────── Connected{port} + a socket ──────┤   once per connection of the guest
+//!    │ ◀─────────────────────── Stopped{reason} ──────┤
+//! ```
+//!
+//! The socket is the leash: when `husk run` dies the other end closes, and the machine with it.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::spec::VmSpec;
+use crate::sys::seqpacket::Seqpacket;
+
+/// From `husk run` to the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// Build and start this machine. Files: KVM, the console's pipe, the kernel, the disk's pieces.
+    Build(VmSpec),
+}
+
+/// From the machine to `husk run`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// The machine is built and about to execute its first instruction.
+    Built,
+    /// The machine could not be built, or died of husk's own failure.
+    Failed {
+        /// Why, as a sentence.
+        text: String,
+    },
+    /// The guest connected to a port of the host; the file is the host's end.
+    Connected {
+        /// The port.
+        port: u32,
+    },
+    /// The guest ended: it rebooted, powered off, or shut down by a triple fault.
+    Stopped {
+        /// How.
+        reason: String,
+    },
+}
+
+/// Sends a message and its files.
+pub fn send<T: Serialize>(
+    socket: &Seqpacket,
+    message: &T,
+    files: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    socket.send(&serde_json::to_vec(message)?, files)
+}
+
+/// Waits for a message; `None` when the other side is gone.
+pub fn receive<T: DeserializeOwned>(socket: &Seqpacket) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    match socket.receive()? {
+        Some(message) => Ok(Some((serde_json::from_slice(&message.bytes)?, message.files))),
+        None => Ok(None),
+    }
+}

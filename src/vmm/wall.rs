@@ -1,0 +1,61 @@
+//! One run behind the wall of a machine: launch, talk, take down.
+
+use std::io;
+use std::sync::mpsc;
+
+use super::error::Error;
+use super::launch::{Launched, launch};
+use super::relay::Stdio;
+use super::talk::{self, Ending, Event, Talk, Topic};
+use crate::spec::{Signal, VmSpec};
+use crate::sys::signals;
+use crate::timeline::{Phase, Timeline};
+
+/// HUP, INT, QUIT, USR1, USR2, TERM, WINCH: what a user sends to `husk run` is for the workload.
+const FORWARDED: [u8; 7] = [1, 2, 3, 10, 12, 15, 28];
+
+/// Says on the console that the guest kernel panicked (`kernel/panic.c`).
+const PANIC: &str = "Kernel panic";
+
+/// Runs `topic`'s job in a machine of `spec`, with `stdio` as its streams. Whatever happens, the
+/// machine is gone when this returns.
+pub fn run(
+    spec: &VmSpec,
+    topic: Topic,
+    stdio: Stdio,
+    timeline: &mut Timeline,
+) -> Result<Ending, Error> {
+    let (sender, events) = mpsc::channel();
+    let on_signal = sender.clone();
+    let deliver = move |number| {
+        if let Some(signal) = Signal::from_number(number) {
+            // After the talk there is nobody to tell, and the process is about to end.
+            let _over = on_signal.send(Event::Signal(signal));
+        }
+    };
+    signals::deliver(&FORWARDED, deliver).map_err(Error::Process)?;
+    let machine = launch(spec)?;
+    timeline.end(Phase::Prepare);
+    let ending = follow(&machine, stdio, sender)
+        .map_err(Error::Process)
+        .and_then(|()| Talk::new(topic, timeline).hold(&events));
+    let console = machine.finish();
+    timeline.end(Phase::Stop);
+    ending.map_err(|error| with_console(error, console))
+}
+
+fn follow(machine: &Launched, stdio: Stdio, events: mpsc::Sender<Event>) -> io::Result<()> {
+    talk::follow(machine.uplink.try_clone()?, stdio, events)
+}
+
+/// An end that the console explains is told with its last lines.
+fn with_console(error: Error, console: Vec<String>) -> Error {
+    match error {
+        Error::Vanished { .. } if console.iter().any(|line| line.contains(PANIC)) => {
+            Error::Panicked { console }
+        }
+        Error::Vanished { reason, .. } => Error::Vanished { reason, console },
+        Error::Silent { deadline, .. } => Error::Silent { deadline, console },
+        other => other,
+    }
+}
