@@ -16,14 +16,25 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let build = out.join("init");
     let status = Command::new(env::var_os("CARGO").expect("cargo sets CARGO"))
-        .args(["build", "--package", "husk-init", "--bin", "husk-init", "--profile", "guest"])
+        .args([
+            "build",
+            "--package",
+            "husk-init",
+            "--bin",
+            "husk-init",
+            "--profile",
+            "guest",
+        ])
         .args(["--target", TARGET, "--target-dir"])
         .arg(&build)
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_BUILD_TARGET")
         // A linter's wrapper is for the host's code; it would not make a binary.
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static\u{1f}-Crelocation-model=static")
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            "-Ctarget-feature=+crt-static\u{1f}-Crelocation-model=static",
+        )
         .status()
         .expect("cargo runs");
     assert!(status.success(), "husk-init does not build: see above");

@@ -12,9 +12,11 @@
 //! 0  sys, timeline       the host kernel's words; phases    (and the package husk-init)
 //! ```
 
+pub mod boot;
 pub mod devices;
 pub mod image;
 pub mod kvm;
 pub mod spec;
 pub mod sys;
 pub mod timeline;
+pub mod vmm;

@@ -1,5 +1,18 @@
 //! KVM itself: the VM, its vCPUs, guest memory, the bus, and the assist for instructions that a
 //! software KVM cannot run.
 
+pub mod assist;
 pub mod bus;
+mod cpuid;
+mod error;
+mod flavour;
+mod host;
 pub mod memory;
+mod vcpu;
+mod vm;
+
+pub use error::Error;
+pub use flavour::Flavour;
+pub use host::{Capability, Kvm};
+pub use vcpu::{Exit, Vcpu};
+pub use vm::Vm;

@@ -42,7 +42,8 @@ impl Console {
 
 fn follow(mut pipe: impl BufRead, kept: &Mutex<VecDeque<String>>, show: bool) {
     let mut line = Vec::new();
-    while matches!(pipe.by_ref().take(LONGEST).read_until(b'\n', &mut line), Ok(count) if count > 0) {
+    while matches!(pipe.by_ref().take(LONGEST).read_until(b'\n', &mut line), Ok(count) if count > 0)
+    {
         let text = printable(&line);
         line.clear();
         if show {

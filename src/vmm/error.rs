@@ -8,7 +8,7 @@ use husk_init::exit::{Failure, Stage};
 use thiserror::Error;
 
 use super::console::printable;
-use crate::kvm;
+use crate::{boot, kvm};
 
 /// Why a machine did not run its workload to the end.
 #[derive(Debug, Error)]
@@ -21,6 +21,22 @@ pub enum Error {
     Open {
         /// The file.
         path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel cannot be booted.
+    #[error("cannot boot `{}`", path.display())]
+    Boot {
+        /// The kernel.
+        path: PathBuf,
+        /// Why.
+        source: boot::Error,
+    },
+    /// The host gives no eventfd, thread or socket.
+    #[error("the host refuses {what}")]
+    Host {
+        /// What was asked for.
+        what: &'static str,
         /// Why.
         source: io::Error,
     },
@@ -72,6 +88,21 @@ pub enum Error {
     },
 }
 
+/// The whole chain of an error on one line: what, then why, then why that.
+pub fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let why = cause.to_string();
+        // A transparent error says its source's words already.
+        if !text.ends_with(&why) {
+            text = format!("{text}: {why}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
 impl Error {
     /// The exit status by Docker's table.
     pub fn status(&self) -> u8 {
@@ -95,7 +126,9 @@ fn describe(failure: &Failure) -> String {
     };
     match failure.stage {
         Stage::Exec => describe_exec(&detail, failure.errno),
-        Stage::User => format!("the image has no user or group `{detail}`{why}: give one that its /etc/passwd and /etc/group name, or numbers"),
+        Stage::User => format!(
+            "the image has no user or group `{detail}`{why}: give one that its /etc/passwd and /etc/group name, or numbers"
+        ),
         Stage::Workdir => format!("cannot make or enter the working directory `{detail}`{why}"),
         Stage::Volume => format!("cannot mount `{detail}` in the guest{why}"),
         Stage::Limit => format!("cannot set the limit `{detail}` in the guest{why}"),
@@ -113,13 +146,20 @@ fn describe_exec(command: &str, errno: i32) -> String {
         libc::ENOENT | libc::ENOTDIR => {
             format!("`{command}`: command not found in the image (or its interpreter is missing)")
         }
-        libc::ENOEXEC => format!("`{command}`: not a program: neither ELF for x86_64 nor a script that begins with #!"),
-        libc::E2BIG => format!("`{command}`: arguments and environment are longer than Linux takes"),
+        libc::ENOEXEC => format!(
+            "`{command}`: not a program: neither ELF for x86_64 nor a script that begins with #!"
+        ),
+        libc::E2BIG => {
+            format!("`{command}`: arguments and environment are longer than Linux takes")
+        }
         errno => format!("`{command}`: cannot be executed: {}", errno_text(errno)),
     }
 }
 
 fn errno_text(errno: i32) -> String {
     let text = io::Error::from_raw_os_error(errno).to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+    text.split(" (os error")
+        .next()
+        .unwrap_or(&text)
+        .to_lowercase()
 }

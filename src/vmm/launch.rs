@@ -31,20 +31,31 @@ pub struct Launched {
 pub fn launch(spec: &VmSpec) -> Result<Launched, Error> {
     let kvm = Kvm::open()?;
     let kernel = open(&spec.kernel)?;
-    let disk = spec.disk.iter().map(|piece| open(&piece.file)).collect::<Result<Vec<_>, _>>()?;
+    let disk = spec
+        .disk
+        .iter()
+        .map(|piece| open(&piece.file))
+        .collect::<Result<Vec<_>, _>>()?;
     let (console, console_writer) = io::pipe().map_err(Error::Process)?;
     let (uplink, theirs) = Seqpacket::pair().map_err(Error::Process)?;
     let process = spawn(theirs.into()).map_err(Error::Process)?;
     let mut files = vec![kvm.as_fd(), console_writer.as_fd(), kernel.as_fd()];
     files.extend(disk.iter().map(AsFd::as_fd));
     let console = Console::follow(console, spec.verbose_console).map_err(Error::Process)?;
-    let launched = Launched { process, uplink, console };
+    let launched = Launched {
+        process,
+        uplink,
+        console,
+    };
     uplink::send(&launched.uplink, &Order::Build(spec.clone()), &files).map_err(Error::Process)?;
     Ok(launched)
 }
 
 fn open(path: &std::path::Path) -> Result<File, Error> {
-    File::open(path).map_err(|source| Error::Open { path: path.to_owned(), source })
+    File::open(path).map_err(|source| Error::Open {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn spawn(uplink: OwnedFd) -> io::Result<Child> {

@@ -7,13 +7,17 @@
 mod console;
 mod error;
 mod launch;
+mod machine;
 mod relay;
+mod serve;
+mod slots;
 mod talk;
 mod uplink;
 mod wall;
 
-pub use error::Error;
+pub use error::{Error, sentence};
 pub use launch::MACHINE_VERB;
 pub use relay::Stdio;
+pub use serve::serve;
 pub use talk::{Ending, Topic};
 pub use wall::run;

@@ -135,7 +135,10 @@ impl<'a> Talk<'a> {
                 Err(RecvTimeoutError::Disconnected) => self.take(Event::Gone)?,
             };
             if let Some(exit) = exit {
-                return Ok(Ending { exit, timed_out: self.timed_out });
+                return Ok(Ending {
+                    exit,
+                    timed_out: self.timed_out,
+                });
             }
         }
     }
@@ -171,9 +174,18 @@ impl<'a> Talk<'a> {
         match (frame, self.state) {
             (Frame::Started { session: 0 }, State::SettingUp) => {
                 self.advance(State::Running, Phase::Setup);
-                self.deadline = self.topic.timeout.and_then(|t| Instant::now().checked_add(t));
+                self.deadline = self
+                    .topic
+                    .timeout
+                    .and_then(|t| Instant::now().checked_add(t));
             }
-            (Frame::Failed { session: 0, failure }, State::SettingUp) => {
+            (
+                Frame::Failed {
+                    session: 0,
+                    failure,
+                },
+                State::SettingUp,
+            ) => {
                 return Err(Error::Refused(failure));
             }
             (Frame::Exited { session: 0, exit }, State::Running) => {
@@ -200,7 +212,10 @@ impl<'a> Talk<'a> {
                 self.deadline = Instant::now().checked_add(LAST_BYTES);
                 Ok(self.complete())
             }
-            _ => Err(Error::Vanished { reason, console: Vec::new() }),
+            _ => Err(Error::Vanished {
+                reason,
+                console: Vec::new(),
+            }),
         }
     }
 
@@ -216,7 +231,10 @@ impl<'a> Talk<'a> {
             State::Finishing(exit) => Ok(Some(exit)),
             _ => {
                 let deadline = self.topic.boot_deadline;
-                Err(Error::Silent { deadline, console: Vec::new() })
+                Err(Error::Silent {
+                    deadline,
+                    console: Vec::new(),
+                })
             }
         }
     }
@@ -226,10 +244,10 @@ impl<'a> Talk<'a> {
     fn pass_on(&mut self, signal: Signal) -> Option<Exit> {
         let fatal = signal == Signal::TERM || (1..=3).contains(&signal.number());
         match self.state {
-            State::Running if signal == Signal::TERM && self.out_of_patience() => {
-                Some(Exit::Signal(signal.number()))
-            }
             State::Running => {
+                if signal == Signal::TERM && self.out_of_patience() {
+                    return Some(Exit::Signal(signal.number()));
+                }
                 self.send_signal(signal);
                 None
             }
@@ -245,7 +263,10 @@ impl<'a> Talk<'a> {
 
     fn send_signal(&self, signal: Signal) {
         if let Some(mut control) = self.control.as_ref() {
-            let frame = Frame::Signal { session: 0, number: signal.number() };
+            let frame = Frame::Signal {
+                session: 0,
+                number: signal.number(),
+            };
             // A guest that is gone is reported by its machine.
             let _gone = frame.send(&mut control);
         }
@@ -263,7 +284,10 @@ impl<'a> Talk<'a> {
             Stream::Stdout => "stdout",
             Stream::Stderr => "stderr",
         };
-        result.map_err(|source| Error::Stream { stream: name, source })?;
+        result.map_err(|source| Error::Stream {
+            stream: name,
+            source,
+        })?;
         if stream != Stream::Stdin {
             self.open_outputs = self.open_outputs.saturating_sub(1);
         }
@@ -287,32 +311,38 @@ impl<'a> Talk<'a> {
 pub fn follow(uplink: Seqpacket, stdio: Stdio, events: Sender<Event>) -> io::Result<()> {
     let stdio = Arc::new(stdio);
     let mut connections = 0;
-    thread::Builder::new().name("uplink".to_owned()).spawn(move || {
-        while let Ok(Some((report, files))) = uplink::receive::<Report>(&uplink) {
-            if let Report::Connected { port: frame::PORT } = report {
-                connections += 1;
-                if connections <= MAX_CONNECTIONS {
-                    accept(files, &stdio, &events);
+    thread::Builder::new()
+        .name("uplink".to_owned())
+        .spawn(move || {
+            while let Ok(Some((report, files))) = uplink::receive::<Report>(&uplink) {
+                if let Report::Connected { port: frame::PORT } = report {
+                    connections += 1;
+                    if connections <= MAX_CONNECTIONS {
+                        accept(files, &stdio, &events);
+                    }
+                } else if events.send(Event::Report(report)).is_err() {
+                    return;
                 }
-            } else if events.send(Event::Report(report)).is_err() {
-                return;
             }
-        }
-        // The talk may be over already.
-        let _over = events.send(Event::Gone);
-    })?;
+            // The talk may be over already.
+            let _over = events.send(Event::Gone);
+        })?;
     Ok(())
 }
 
 /// One connection: its first frame says what it is.
 fn accept(files: Vec<OwnedFd>, stdio: &Arc<Stdio>, events: &Sender<Event>) {
     let (stdio, sender) = (Arc::clone(stdio), events.clone());
-    let Some(connection) = files.into_iter().next().map(UnixStream::from) else { return };
-    let spawned = thread::Builder::new().name("channel".to_owned()).spawn(move || {
-        if let Err(text) = serve(connection, &stdio, &sender) {
-            let _over = sender.send(Event::Broken(text));
-        }
-    });
+    let Some(connection) = files.into_iter().next().map(UnixStream::from) else {
+        return;
+    };
+    let spawned = thread::Builder::new()
+        .name("channel".to_owned())
+        .spawn(move || {
+            if let Err(text) = serve(connection, &stdio, &sender) {
+                let _over = sender.send(Event::Broken(text));
+            }
+        });
     if let Err(error) = spawned {
         let _over = events.send(Event::Broken(format!("no thread for it ({error})")));
     }
@@ -339,8 +369,11 @@ fn serve(mut connection: UnixStream, stdio: &Stdio, events: &Sender<Event>) -> R
 fn listen(mut control: UnixStream, events: &Sender<Event>) -> Result<(), String> {
     loop {
         match Frame::receive(&mut control) {
-            Ok(Some(frame)) if events.send(Event::Frame(frame)).is_err() => return Ok(()),
-            Ok(Some(_)) => {}
+            Ok(Some(frame)) => {
+                if events.send(Event::Frame(frame)).is_err() {
+                    return Ok(());
+                }
+            }
             Ok(None) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 return Err(error.to_string());
@@ -353,5 +386,7 @@ fn listen(mut control: UnixStream, events: &Sender<Event>) -> Result<(), String>
 
 fn realtime_ns() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |elapsed| u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+    since.map_or(0, |elapsed| {
+        u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
+    })
 }

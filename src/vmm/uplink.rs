@@ -59,7 +59,10 @@ pub fn send<T: Serialize>(
 /// Waits for a message; `None` when the other side is gone.
 pub fn receive<T: DeserializeOwned>(socket: &Seqpacket) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     match socket.receive()? {
-        Some(message) => Ok(Some((serde_json::from_slice(&message.bytes)?, message.files))),
+        Some(message) => Ok(Some((
+            serde_json::from_slice(&message.bytes)?,
+            message.files,
+        ))),
         None => Ok(None),
     }
 }

@@ -12,8 +12,9 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use virtio_queue::Queue;
+use virtio_queue::{Queue, QueueOwnedT, QueueT};
 
+use super::chain::{Chain, broken};
 use crate::kvm::memory::Mem;
 
 /// Device types (virtio spec 5).
@@ -52,6 +53,56 @@ pub struct Active {
     pub irq: Arc<dyn Irq>,
     /// Its queues, as the driver set them up; as many as [`Device::queues`] declares.
     pub queues: Vec<Queue>,
+}
+
+impl Active {
+    /// The next chain of queue number `queue`.
+    pub fn pop(&mut self, queue: usize) -> io::Result<Option<Chain>> {
+        match self.queues.get_mut(queue) {
+            Some(queue) => Chain::pop(queue, &self.mem),
+            None => Ok(None),
+        }
+    }
+
+    /// Puts the chain that was popped last back, untouched.
+    pub fn unpop(&mut self, queue: usize) {
+        if let Some(queue) = self.queues.get_mut(queue) {
+            queue.go_to_previous_position();
+        }
+    }
+
+    /// Returns a chain into which `len` bytes were written.
+    pub fn give_back(&mut self, queue: usize, head: u16, len: usize) -> io::Result<()> {
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let Some(queue) = self.queues.get_mut(queue) else {
+            return Ok(());
+        };
+        queue
+            .add_used(&*self.mem, head, len)
+            .map_err(|_| broken("a used ring outside of memory"))
+    }
+
+    /// Interrupts the driver if it wants to know about what was returned to `queue`.
+    pub fn interrupt(&mut self, queue: usize) -> io::Result<()> {
+        let Some(queue) = self.queues.get_mut(queue) else {
+            return Ok(());
+        };
+        let wanted = queue.needs_notification(&*self.mem);
+        if wanted.map_err(|_| broken("a ring outside of memory"))? {
+            self.irq.signal(Cause::Queue);
+        }
+        Ok(())
+    }
+
+    /// Asks to be notified again; true when there is more to take before that.
+    pub fn rearm(&mut self, queue: usize) -> io::Result<bool> {
+        let Some(queue) = self.queues.get_mut(queue) else {
+            return Ok(false);
+        };
+        queue
+            .enable_notification(&*self.mem)
+            .map_err(|_| broken("a ring outside of memory"))
+    }
 }
 
 /// A virtio device.

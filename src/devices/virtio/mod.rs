@@ -1,3 +1,9 @@
 //! Virtio 1.2 over MMIO: one transport, one file or folder per device.
 
+pub mod blk;
+pub mod chain;
 pub mod device;
+pub mod mmio;
+mod registers;
+pub mod rng;
+pub mod vsock;

@@ -1,0 +1,66 @@
+//! The kernel file in guest memory.
+
+use std::fs::File;
+
+use linux_loader::bootparam::setup_header;
+use linux_loader::loader::{BzImage, Elf, Error as LoaderError, KernelLoader, bzimage, elf};
+use vm_memory::{Address, GuestAddress, GuestMemoryMmap};
+
+use super::error::Error;
+use super::layout::HIGH_MEMORY;
+
+/// A 64-bit kernel in a bzImage is entered this far behind its start (boot.rst, 64-bit protocol).
+const BZIMAGE_ENTRY: u64 = 0x200;
+
+/// What a kernel needs beside itself to get as far as init: page tables, per-CPU areas, caches.
+const HEADROOM: u64 = 24 << 20;
+
+/// A kernel in memory.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The address to enter at.
+    pub entry: u64,
+    /// A bzImage's own header, which the zero page repeats.
+    pub header: Option<setup_header>,
+}
+
+/// Loads an uncompressed ELF or a bzImage into `mem`, which has `memory` bytes.
+pub fn load(mem: &GuestMemoryMmap, memory: u64, file: &mut File) -> Result<Loaded, Error> {
+    let size = file.metadata().map_err(Error::Read)?.len();
+    let too_small = |end: u64| Error::MemoryTooSmall {
+        memory,
+        needed: end + HEADROOM,
+    };
+    // An ELF is in memory about what it is in its file; a bzImage unpacks itself to several times.
+    if memory < HIGH_MEMORY + HEADROOM {
+        return Err(too_small(HIGH_MEMORY + size));
+    }
+    let high = Some(GuestAddress(HIGH_MEMORY));
+    let (loaded, is_elf) = match Elf::load(mem, None, file, high) {
+        Err(LoaderError::Elf(elf::Error::InvalidElfMagicNumber | elf::Error::ReadElfHeader)) => {
+            (BzImage::load(mem, None, file, high), false)
+        }
+        loaded => (loaded, true),
+    };
+    let loaded = loaded.map_err(|error| match error {
+        LoaderError::Bzimage(
+            bzimage::Error::InvalidBzImage
+            | bzimage::Error::ReadBzImageHeader
+            | bzimage::Error::SeekBzImageHeader,
+        ) => Error::NotAKernel,
+        LoaderError::Elf(elf::Error::ReadKernelImage)
+        | LoaderError::Bzimage(bzimage::Error::ReadBzImageCompressedKernel) => {
+            too_small(2 * HIGH_MEMORY + size)
+        }
+        other => Error::Load(other.to_string()),
+    })?;
+    if loaded.kernel_end + HEADROOM > memory {
+        return Err(too_small(loaded.kernel_end));
+    }
+    let start = loaded.kernel_load.raw_value();
+    let entry = if is_elf { start } else { start + BZIMAGE_ENTRY };
+    Ok(Loaded {
+        entry,
+        header: loaded.setup_header,
+    })
+}

@@ -1,0 +1,37 @@
+//! Where everything lies in guest memory before the kernel runs.
+//!
+//! ```text
+//! 0x00500  GDT                     0x20000  command line
+//! 0x07000  zero page               0x9fc00  MP table (EBDA)
+//! 0x09000  page tables             0xa0000  hole: no memory up to 1 MiB
+//! 0x08ff0  stack, downwards        1 MiB    the kernel
+//! ```
+
+/// Global descriptor table.
+pub const GDT: u64 = 0x500;
+/// Empty interrupt descriptor table.
+pub const IDT: u64 = 0x520;
+/// The zero page, `struct boot_params`.
+pub const ZERO_PAGE: u64 = 0x7000;
+/// Top of the first stack.
+pub const STACK: u64 = 0x8ff0;
+/// Level 4 page table.
+pub const PML4: u64 = 0x9000;
+/// Level 3 page table.
+pub const PDPT: u64 = 0xa000;
+/// Level 2 page table: the first GiB in pages of 2 MiB.
+pub const PD: u64 = 0xb000;
+/// The command line.
+pub const COMMAND_LINE: u64 = 0x20000;
+/// Longest command line, terminator included (`COMMAND_LINE_SIZE` of Linux on x86).
+pub const COMMAND_LINE_MAX: usize = 2048;
+/// Extended BIOS data area: the kernel looks for the MP table in its first KiB.
+pub const EBDA: u64 = 0x9fc00;
+/// End of the EBDA, and of low memory.
+pub const LOW_MEMORY_END: u64 = 0xa0000;
+/// Memory goes on here.
+pub const HIGH_MEMORY: u64 = 0x10_0000;
+/// Local APICs (Intel SDM 3A, 11.4.1).
+pub const LOCAL_APIC: u32 = 0xfee0_0000;
+/// The I/O APIC (KVM's IOAPIC_DEFAULT_BASE_ADDRESS).
+pub const IO_APIC: u32 = 0xfec0_0000;

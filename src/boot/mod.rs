@@ -1,0 +1,33 @@
+//! A kernel in guest memory, and a vCPU about to enter it.
+//!
+//! By the Linux x86 boot protocol (Documentation/arch/x86/boot.rst, "64-bit boot protocol"): the
+//! kernel is entered in long mode with paging on and identity-mapped, interrupts off, and RSI at
+//! the zero page, which names the command line and the memory map.
+
+mod cmdline;
+mod cpu;
+mod error;
+mod kernel;
+mod layout;
+mod mptable;
+mod zero_page;
+
+pub use cmdline::{CommandLine, MmioDevice};
+pub use cpu::enter;
+pub use error::Error;
+pub use kernel::load;
+
+use vm_memory::GuestMemoryMmap;
+
+/// Puts everything but the kernel itself into memory: command line, MP table, zero page.
+pub fn describe(
+    mem: &GuestMemoryMmap,
+    memory: u64,
+    kernel: &kernel::Loaded,
+    command_line: &CommandLine,
+    cpus: u8,
+) -> Result<(), Error> {
+    command_line.write(mem)?;
+    mptable::write(mem, cpus)?;
+    zero_page::write(mem, memory, kernel, command_line.len())
+}

@@ -1,0 +1,68 @@
+//! The zero page: what a boot loader tells the kernel (Documentation/arch/x86/zero-page.rst).
+
+use linux_loader::bootparam::{boot_e820_entry, boot_params};
+use linux_loader::configurator::linux::LinuxBootConfigurator;
+use linux_loader::configurator::{BootConfigurator, BootParams};
+use vm_memory::{GuestAddress, GuestMemoryMmap};
+
+use super::error::Error;
+use super::kernel::Loaded;
+use super::layout::{COMMAND_LINE, EBDA, HIGH_MEMORY, ZERO_PAGE};
+use crate::kvm::memory::ranges;
+
+/// `setup_header.header`: "HdrS".
+const HEADER_MAGIC: u32 = 0x5372_6448;
+/// `setup_header.boot_flag`.
+const BOOT_FLAG: u16 = 0xaa55;
+/// `setup_header.type_of_loader`: none that is registered.
+const UNDEFINED_LOADER: u8 = 0xff;
+/// `boot_e820_entry.type`: usable memory.
+const E820_RAM: u32 = 1;
+
+/// Writes the zero page for a kernel with `memory` bytes and a command line of `len` bytes.
+pub fn write(mem: &GuestMemoryMmap, memory: u64, kernel: &Loaded, len: usize) -> Result<(), Error> {
+    let mut params = boot_params::default();
+    if let Some(header) = kernel.header {
+        params.hdr = header;
+    }
+    params.hdr.header = HEADER_MAGIC;
+    params.hdr.boot_flag = BOOT_FLAG;
+    params.hdr.type_of_loader = UNDEFINED_LOADER;
+    params.hdr.cmd_line_ptr = u32::try_from(COMMAND_LINE).expect("the layout is below 4 GiB");
+    params.hdr.cmdline_size = u32::try_from(len).expect("a command line is below 2 KiB");
+    let usable = usable(memory);
+    for (entry, (addr, size)) in params.e820_table.iter_mut().zip(&usable) {
+        *entry = boot_e820_entry {
+            addr: *addr,
+            size: *size,
+            r#type: E820_RAM,
+        };
+    }
+    params.e820_entries = u8::try_from(usable.len()).expect("there are three entries at most");
+    let page = BootParams::new(&params, GuestAddress(ZERO_PAGE));
+    LinuxBootConfigurator::write_bootparams(&page, mem)
+        .map_err(|error| Error::Load(error.to_string()))
+}
+
+/// Memory that the kernel may use: all but the EBDA and the hole below 1 MiB.
+fn usable(memory: u64) -> Vec<(u64, u64)> {
+    let mut usable = vec![(0, EBDA)];
+    for (start, len) in ranges(memory) {
+        let from = start.max(HIGH_MEMORY);
+        usable.push((from, start + len - from));
+    }
+    usable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_map_has_no_hole_in_it() {
+        assert_eq!(usable(64 << 20), [(0, EBDA), (1 << 20, 63 << 20)]);
+        let large = usable(4 << 30);
+        assert_eq!(large[1], (1 << 20, (3 << 30) - (1 << 20)));
+        assert_eq!(large[2], (4 << 30, 1 << 30));
+    }
+}

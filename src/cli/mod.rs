@@ -1,0 +1,77 @@
+//! The command line: arguments, one file per verb, exit codes.
+
+mod doctor;
+mod env;
+mod images;
+mod inspect;
+mod load;
+mod output;
+mod prune;
+mod rmi;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::vmm;
+
+/// husk itself failed; Docker's table.
+const HUSK_FAILED: u8 = 125;
+
+/// Runs every container image in its own micro-VM on KVM.
+#[derive(Debug, Parser)]
+#[command(name = "husk", version, max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Run(Box<run::Args>),
+    Load(load::Args),
+    Images(images::Args),
+    Rmi(rmi::Args),
+    Inspect(inspect::Args),
+    Prune(prune::Args),
+    Doctor(doctor::Args),
+}
+
+/// What a verb answers: the exit status of the process.
+type Status = Result<u8, output::Failure>;
+
+/// Reads the command line, does what it says, and gives the exit status.
+pub fn main() -> ExitCode {
+    // The process of a machine is this binary too; its one word is not an argument of people's.
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == vmm::MACHINE_VERB) {
+        return vmm::serve();
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to tell when the terminal is gone.
+            let _closed = error.print();
+            return ExitCode::from(if error.use_stderr() { HUSK_FAILED } else { 0 });
+        }
+    };
+    match dispatch(cli.verb) {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(failure.status())
+        }
+    }
+}
+
+fn dispatch(verb: Verb) -> Status {
+    match verb {
+        Verb::Run(args) => run::run(*args),
+        Verb::Load(args) => load::load(args),
+        Verb::Images(args) => images::images(&args),
+        Verb::Rmi(args) => rmi::rmi(&args),
+        Verb::Inspect(args) => inspect::inspect(&args),
+        Verb::Prune(args) => prune::prune(&args),
+        Verb::Doctor(args) => doctor::doctor(&args),
+    }
+}

@@ -1,0 +1,67 @@
+//! What husk says when a wish failed: one line, what and where and why, printed once.
+
+use std::io::{self, Write};
+
+use super::HUSK_FAILED;
+use crate::run;
+use crate::spec::SpecError;
+use crate::vmm::sentence;
+
+/// A failure on its way to the user.
+#[derive(Debug)]
+pub struct Failure {
+    lines: Vec<String>,
+    status: u8,
+}
+
+impl Failure {
+    /// A failure of husk's own making, as a sentence.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { lines: vec![text.into()], status: HUSK_FAILED }
+    }
+
+    /// Prints each line as `husk: …`.
+    pub fn print(&self) {
+        for line in &self.lines {
+            // Nobody is left to tell when stderr is gone.
+            let _closed = writeln!(io::stderr(), "husk: {line}");
+        }
+    }
+
+    /// The exit status.
+    pub fn status(&self) -> u8 {
+        self.status
+    }
+}
+
+impl From<run::Error> for Failure {
+    fn from(error: run::Error) -> Self {
+        let status = error.status();
+        match error {
+            run::Error::Spec(SpecError { problems }) => Self { lines: problems, status },
+            other => Self { lines: vec![sentence(&other)], status },
+        }
+    }
+}
+
+impl From<crate::image::Error> for Failure {
+    fn from(error: crate::image::Error) -> Self {
+        Self::new(sentence(&error))
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// Writes `text` to stdout. A reader that is gone, as in `husk images | head`, is no failure.
+pub fn say(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,160 @@
+//! `husk run`.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::output::Failure;
+use super::{Status, env};
+use crate::run::{self, Outcome};
+use crate::spec::{RunRequest, units};
+use crate::vmm::Stdio;
+
+/// Run an image in a machine of its own
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Set an environment variable; KEY alone takes its value from here
+    #[arg(short, long = "env", value_name = "KEY[=VALUE]")]
+    env: Vec<OsString>,
+    /// Read environment variables from a file, one KEY=VALUE per line
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// Working directory of the workload, made if missing
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// User of the workload: name|uid[:group|gid]
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+    /// Replace the image's entry point; empty clears it
+    #[arg(long, value_name = "COMMAND")]
+    entrypoint: Option<OsString>,
+    /// Host name of the guest
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<String>,
+    /// Memory of the guest, like 256m or 2g
+    #[arg(short, long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// CPUs of the guest
+    #[arg(long, value_name = "N")]
+    cpus: Option<u32>,
+    /// Refuse writes to the root file system
+    #[arg(long)]
+    read_only: bool,
+    /// Mount an empty file system in memory, like /run:size=64m,mode=1777
+    #[arg(long, value_name = "PATH[:OPTIONS]")]
+    tmpfs: Vec<String>,
+    /// Set a resource limit, like nofile=1024:4096
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    ulimit: Vec<String>,
+    /// Boot this kernel (ELF or bzImage) instead of the embedded one
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// Kill the workload after this long, like 30s or 5m
+    #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
+    timeout: Option<Duration>,
+    /// Give the guest this long to start the workload
+    #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
+    boot_timeout: Option<Duration>,
+    /// Connect stdin to the workload
+    #[arg(short, long)]
+    interactive: bool,
+    /// Name of the machine
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Write the outcome and its phases as JSON, to FILE or as the last line of stderr
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    json: Option<Option<PathBuf>>,
+    /// Say what husk does; twice: show the guest's console too
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// An image in the store, or oci:DIR, oci-archive:FILE, docker-archive:FILE
+    image: String,
+    /// Command and arguments, instead of the image's
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// Runs the image and takes over its workload's exit status.
+pub fn run(args: Args) -> Status {
+    let (image, json, verbose) = (args.image.clone(), args.json.clone(), args.verbose > 0);
+    let request = build_request(args)?;
+    let outcome = run::run(&image, request, Stdio::inherit()?)?;
+    if outcome.timed_out {
+        complain("the workload ran longer than --timeout and was killed");
+    }
+    if verbose {
+        outcome.timeline.phases().iter().for_each(|(phase, length)| {
+            complain(&format!("{:<9}{:>9.1} ms", phase.name(), milliseconds(*length)));
+        });
+    }
+    if let Some(target) = json {
+        write_json(&image, &outcome, target)?;
+    }
+    Ok(outcome.exit.status())
+}
+
+fn build_request(args: Args) -> Result<RunRequest, Failure> {
+    let mut env = Vec::new();
+    for file in &args.env_file {
+        env.extend(env::read_file(file)?);
+    }
+    for word in &args.env {
+        env.push(env::parse_word(word).map_err(Failure::new)?);
+    }
+    Ok(RunRequest {
+        name: args.name,
+        command: args.command.into_iter().map(OsString::into_vec).collect(),
+        entrypoint: args.entrypoint.map(OsString::into_vec),
+        env,
+        workdir: args.workdir,
+        user: args.user,
+        hostname: args.hostname,
+        memory: args.memory,
+        cpus: args.cpus,
+        read_only: args.read_only,
+        tmpfs: args.tmpfs,
+        ulimits: args.ulimit,
+        kernel: args.kernel,
+        timeout: args.timeout,
+        boot_timeout: args.boot_timeout,
+        stdin: args.interactive,
+        verbose_console: args.verbose > 1,
+    })
+}
+
+fn write_json(image: &str, outcome: &Outcome, target: Option<PathBuf>) -> Result<(), Failure> {
+    let phases: serde_json::Map<_, _> = outcome
+        .timeline
+        .phases()
+        .iter()
+        .map(|(phase, length)| (phase.name().to_owned(), json!(milliseconds(*length))))
+        .collect();
+    let document = json!({
+        "image": image,
+        "name": outcome.name,
+        "status": outcome.exit.status(),
+        "timed_out": outcome.timed_out,
+        "phases_ms": phases,
+        "total_ms": milliseconds(outcome.timeline.total()),
+    });
+    let text = format!("{document}\n");
+    match target {
+        Some(path) => fs::write(&path, text)
+            .map_err(|error| Failure::new(format!("cannot write `{}`: {error}", path.display()))),
+        None => Ok(io::stderr().write_all(text.as_bytes())?),
+    }
+}
+
+fn milliseconds(length: Duration) -> f64 {
+    (length.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn complain(line: &str) {
+    // A closed stderr is no reason to change the exit status.
+    let _closed = writeln!(io::stderr(), "husk: {line}");
+}

@@ -1,0 +1,117 @@
+//! The block device: queue in, disk out.
+
+use std::io;
+
+use super::request::{self, ID_LEN, Request};
+use super::stitched::Stitched;
+use crate::devices::virtio::chain::{Chain, total};
+use crate::devices::virtio::device::{Active, Device, Kind};
+
+/// One request queue.
+const QUEUES: [u16; 1] = [128];
+
+/// Feature bits (virtio 1.2, 5.2.3): most segments are given; read-only; block size is given.
+const F_SEG_MAX: u64 = 1 << 2;
+const F_RO: u64 = 1 << 5;
+const F_BLK_SIZE: u64 = 1 << 6;
+
+/// Data segments of one request: the queue, less header and status.
+const SEG_MAX: u32 = 126;
+
+/// The block size of the EROFS on the disk, so that the guest reads whole blocks.
+const BLOCK_SIZE: u32 = 4096;
+
+/// VIRTIO_BLK_S_*: status of a request.
+const S_OK: u8 = 0;
+const S_IOERR: u8 = 1;
+const S_UNSUPP: u8 = 2;
+
+/// The disk's name, for `/dev/disk/by-id`.
+const ID: [u8; ID_LEN] = *b"husk-disk\0\0\0\0\0\0\0\0\0\0\0";
+
+/// A read-only block device.
+#[derive(Debug)]
+pub struct Block {
+    disk: Stitched,
+    active: Option<Active>,
+}
+
+impl Block {
+    /// Offers `disk` to the guest.
+    pub fn new(disk: Stitched) -> Self {
+        Self { disk, active: None }
+    }
+}
+
+impl Device for Block {
+    fn kind(&self) -> Kind {
+        Kind::Block
+    }
+
+    fn queues(&self) -> &'static [u16] {
+        &QUEUES
+    }
+
+    fn features(&self) -> u64 {
+        F_SEG_MAX | F_RO | F_BLK_SIZE
+    }
+
+    /// `struct virtio_blk_config` (5.2.4): capacity u64, size_max u32, seg_max u32, geometry u32,
+    /// blk_size u32.
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        let mut config = [0; 24];
+        config[..8].copy_from_slice(&self.disk.sectors().to_le_bytes());
+        config[12..16].copy_from_slice(&SEG_MAX.to_le_bytes());
+        config[20..].copy_from_slice(&BLOCK_SIZE.to_le_bytes());
+        let from = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(config.len());
+        for (byte, value) in data.iter_mut().zip(&config[from..]) {
+            *byte = *value;
+        }
+    }
+
+    fn activate(&mut self, active: Active, _features: u64) -> io::Result<()> {
+        self.active = Some(active);
+        Ok(())
+    }
+
+    fn stop(&mut self) -> Option<Active> {
+        self.active.take()
+    }
+
+    fn notify(&mut self, _queue: u16) -> io::Result<()> {
+        let Some(active) = &mut self.active else {
+            return Ok(());
+        };
+        loop {
+            while let Some(chain) = active.pop(0)? {
+                let written = serve(&self.disk, &chain, active)?;
+                active.give_back(0, chain.head, written)?;
+            }
+            if !active.rearm(0)? {
+                return active.interrupt(0);
+            }
+        }
+    }
+}
+
+/// Serves one request; the bytes written into the chain.
+fn serve(disk: &Stitched, chain: &Chain, active: &Active) -> io::Result<usize> {
+    let mem = &*active.mem;
+    let parsed = request::parse(chain, mem)?;
+    let status = match parsed.request {
+        Request::Read { offset, into } => match disk.read(mem, offset, &into) {
+            Ok(()) => S_OK,
+            // Out of range, out of memory, or the host's disk failing: the guest sees an I/O error.
+            Err(_) => S_IOERR,
+        },
+        Request::Identify => {
+            chain.write(mem, 0, &ID)?;
+            S_OK
+        }
+        Request::Unsupported => S_UNSUPP,
+    };
+    chain.write(mem, parsed.data_len, &[status])?;
+    Ok(total(&chain.writable))
+}

@@ -1,0 +1,230 @@
+//! The socket device: packets out of one queue, packets into another.
+
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
+
+use husk_init::frame::{GUEST_CID, HOST_CID};
+
+use super::connection::Notice;
+use super::connections::{Connections, Key};
+use super::packet::{HEADER_LEN, Header, TYPE_STREAM, op};
+use crate::devices::virtio::chain::{Chain, broken, total};
+use crate::devices::virtio::device::{Active, Device, Kind};
+
+/// Receive, transmit, events (5.10.2).
+const QUEUES: [u16; 3] = [256, 256, 16];
+const RECEIVE: usize = 0;
+const TRANSMIT: usize = 1;
+
+/// Most data of one packet, either way (VIRTIO_VSOCK_MAX_PKT_BUF_SIZE of Linux).
+const MOST_DATA: usize = 64 << 10;
+
+/// Gives the host's end of a connection that the guest asked for.
+pub trait Connector: Send {
+    /// A socket for `port`, or an error when nobody serves it.
+    fn connect(&self, port: u32) -> io::Result<UnixStream>;
+}
+
+/// The socket device.
+pub struct Vsock {
+    connector: Box<dyn Connector>,
+    connections: Connections,
+    active: Option<Active>,
+    buffer: Vec<u8>,
+}
+
+impl Vsock {
+    /// A device whose connections `connector` answers.
+    pub fn new(connector: Box<dyn Connector>) -> io::Result<Self> {
+        let connections = Connections::new()?;
+        let buffer = vec![0; MOST_DATA];
+        Ok(Self {
+            connector,
+            connections,
+            active: None,
+            buffer,
+        })
+    }
+
+    /// Takes every packet of the guest.
+    fn transmit(&mut self) -> io::Result<()> {
+        loop {
+            while let Some(chain) = self.pop(TRANSMIT)? {
+                let (header, data) = self.parse(&chain)?;
+                self.take(&header, &data);
+                self.give_back(TRANSMIT, chain.head, 0)?;
+            }
+            if !self.rearm(TRANSMIT)? {
+                return self.interrupt(TRANSMIT);
+            }
+        }
+    }
+
+    /// Header and data of a packet; what claims more data than it has is broken.
+    fn parse(&self, chain: &Chain) -> io::Result<(Header, Vec<u8>)> {
+        let Some(active) = &self.active else {
+            return Err(broken("no driver"));
+        };
+        let mut bytes = [0; HEADER_LEN];
+        chain.read(&active.mem, &mut bytes)?;
+        let header = Header::decode(&bytes);
+        let len = usize::try_from(header.len).unwrap_or(usize::MAX);
+        if len > MOST_DATA {
+            return Err(broken("a packet of more than 64 KiB"));
+        }
+        let mut packet = vec![0; HEADER_LEN + len];
+        chain.read(&active.mem, &mut packet)?;
+        Ok((header, packet.split_off(HEADER_LEN)))
+    }
+
+    /// One packet. What makes no sense is answered by RST (5.10.6.4).
+    fn take(&mut self, header: &Header, data: &[u8]) {
+        let key = Key {
+            guest: header.src_port,
+            host: header.dst_port,
+        };
+        let ours = header.src_cid == u64::from(GUEST_CID) && header.dst_cid == u64::from(HOST_CID);
+        if !ours || header.kind != TYPE_STREAM {
+            return self.connections.reset(key);
+        }
+        if header.op == op::RST {
+            return self.connections.forget(key);
+        }
+        if header.op == op::REQUEST {
+            let socket = self.connector.connect(header.dst_port);
+            if socket
+                .and_then(|socket| self.connections.add(key, socket, header))
+                .is_err()
+            {
+                self.connections.reset(key);
+            }
+            return;
+        }
+        let Some(connection) = self.connections.get(key) else {
+            return self.connections.reset(key);
+        };
+        connection.take_credit(header);
+        match header.op {
+            op::RW if connection.deliver(data).is_err() => return self.connections.reset(key),
+            op::RW | op::CREDIT_UPDATE => {}
+            op::CREDIT_REQUEST => connection.note(Notice::Credit),
+            op::SHUTDOWN => connection.close_by_guest(header.flags),
+            _ => return self.connections.reset(key),
+        }
+        self.connections.settle(key);
+    }
+
+    /// Sends what there is, as far as the driver gave buffers.
+    fn receive(&mut self) -> io::Result<()> {
+        loop {
+            while let Some(chain) = self.pop(RECEIVE)? {
+                let room = total(&chain.writable)
+                    .saturating_sub(HEADER_LEN)
+                    .min(MOST_DATA);
+                let Some(header) = self.connections.next(&mut self.buffer[..room]) else {
+                    self.unpop(RECEIVE);
+                    self.connections.pause(false);
+                    return self.interrupt(RECEIVE);
+                };
+                let len = usize::try_from(header.len).unwrap_or(0);
+                if let Some(active) = &self.active {
+                    chain.write(&active.mem, 0, &header.encode())?;
+                    chain.write(&active.mem, HEADER_LEN, &self.buffer[..len])?;
+                }
+                self.give_back(RECEIVE, chain.head, HEADER_LEN + len)?;
+            }
+            // The driver gave no buffers: until it does, host sockets wait.
+            self.connections.pause(true);
+            if !self.rearm(RECEIVE)? {
+                return self.interrupt(RECEIVE);
+            }
+        }
+    }
+
+    fn pop(&mut self, queue: usize) -> io::Result<Option<Chain>> {
+        self.active
+            .as_mut()
+            .map_or(Ok(None), |active| active.pop(queue))
+    }
+
+    fn unpop(&mut self, queue: usize) {
+        if let Some(active) = &mut self.active {
+            active.unpop(queue);
+        }
+    }
+
+    fn give_back(&mut self, queue: usize, head: u16, len: usize) -> io::Result<()> {
+        self.active
+            .as_mut()
+            .map_or(Ok(()), |active| active.give_back(queue, head, len))
+    }
+
+    fn interrupt(&mut self, queue: usize) -> io::Result<()> {
+        self.active
+            .as_mut()
+            .map_or(Ok(()), |active| active.interrupt(queue))
+    }
+
+    fn rearm(&mut self, queue: usize) -> io::Result<bool> {
+        self.active
+            .as_mut()
+            .map_or(Ok(false), |active| active.rearm(queue))
+    }
+}
+
+impl Device for Vsock {
+    fn kind(&self) -> Kind {
+        Kind::Vsock
+    }
+
+    fn queues(&self) -> &'static [u16] {
+        &QUEUES
+    }
+
+    /// `struct virtio_vsock_config` (5.10.4): guest_cid u64.
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        let config = u64::from(GUEST_CID).to_le_bytes();
+        let from = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(config.len());
+        for (byte, value) in data.iter_mut().zip(&config[from..]) {
+            *byte = *value;
+        }
+    }
+
+    fn activate(&mut self, active: Active, _features: u64) -> io::Result<()> {
+        self.active = Some(active);
+        Ok(())
+    }
+
+    fn stop(&mut self) -> Option<Active> {
+        self.connections.clear();
+        self.active.take()
+    }
+
+    fn notify(&mut self, queue: u16) -> io::Result<()> {
+        if usize::from(queue) == TRANSMIT {
+            self.transmit()?;
+        }
+        self.receive()
+    }
+
+    fn source(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.connections.source())
+    }
+
+    fn poll(&mut self) -> io::Result<()> {
+        self.connections.poll()?;
+        self.receive()
+    }
+}
+
+impl fmt::Debug for Vsock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vsock")
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,166 @@
+//! The assist: instructions that a software KVM gives back, completed here.
+//!
+//! Some hosts offer `/dev/kvm` without VMX or SVM: KVM then interprets guest kernels with its
+//! instruction emulator, which was made for device accesses and real mode and does not know
+//! everything a kernel executes. Such an instruction comes back as KVM_EXIT_INTERNAL_ERROR,
+//! suberror 1 (emulation failure). It is decoded, its effect is computed by pure functions
+//! ([`integer`], [`xstate`]), and registers, memory or FPU state are set accordingly.
+
+mod cpu;
+mod fpu;
+mod integer;
+mod xstate;
+
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use kvm_ioctls::VcpuFd;
+
+use self::cpu::Cpu;
+use self::integer::Flags;
+use self::xstate::Layout;
+use super::error::{Error, refused};
+use super::host::Kvm;
+use super::memory::Mem;
+
+/// #BP (Intel SDM 3A, 6.15).
+const BREAKPOINT_VECTOR: u8 = 3;
+
+/// What is needed to complete an instruction of any vCPU of one machine.
+#[derive(Debug)]
+pub struct Assist {
+    mem: Mem,
+    layout: Layout,
+}
+
+impl Assist {
+    /// The assist for a machine with this memory.
+    pub fn new(kvm: &Kvm, mem: Mem) -> Self {
+        Self {
+            mem,
+            layout: Layout::of_host(kvm),
+        }
+    }
+
+    /// Completes the instruction at RIP, whose bytes KVM gave, or which are read from memory.
+    pub fn complete(&self, fd: &VcpuFd, bytes: &[u8]) -> Result<(), Error> {
+        let mut cpu = Cpu::load(fd, &self.mem)?;
+        let fetched;
+        let bytes = if bytes.is_empty() {
+            fetched = cpu.fetch()?;
+            &fetched[..]
+        } else {
+            bytes
+        };
+        let rip = cpu.regs.rip;
+        let instruction =
+            Decoder::with_ip(cpu.bitness(), bytes, rip, DecoderOptions::NONE).decode();
+        cpu.regs.rip = instruction.next_ip();
+        if !self.execute(&mut cpu, &instruction)? {
+            let shown: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let mnemonic = format!("{:?}", instruction.mnemonic()).to_lowercase();
+            return Err(Error::Instruction(format!(
+                "{mnemonic} at {rip:#x} ({})",
+                shown.join(" ")
+            )));
+        }
+        cpu.store()
+    }
+
+    /// Applies one instruction's effect; false when it is none that we know.
+    fn execute(&self, cpu: &mut Cpu<'_>, instruction: &Instruction) -> Result<bool, Error> {
+        match instruction.mnemonic() {
+            // Hints, and fences of a machine whose kernel runs one instruction at a time.
+            Mnemonic::Nop
+            | Mnemonic::Endbr64
+            | Mnemonic::Pause
+            | Mnemonic::Wait
+            | Mnemonic::Prefetcht0
+            | Mnemonic::Prefetcht1
+            | Mnemonic::Prefetcht2
+            | Mnemonic::Prefetchnta
+            | Mnemonic::Prefetchw
+            | Mnemonic::Clflush
+            | Mnemonic::Clflushopt
+            | Mnemonic::Clwb
+            | Mnemonic::Lfence
+            | Mnemonic::Mfence
+            | Mnemonic::Sfence
+            | Mnemonic::Serialize => {}
+            Mnemonic::Int3 => breakpoint(cpu)?,
+            Mnemonic::Clac => cpu.regs.rflags &= !Flags::AC,
+            Mnemonic::Stac => cpu.regs.rflags |= Flags::AC,
+            Mnemonic::Xgetbv => xgetbv(cpu)?,
+            Mnemonic::Rdrand | Mnemonic::Rdseed => random(cpu, instruction),
+            Mnemonic::Fninit
+            | Mnemonic::Fnclex
+            | Mnemonic::Emms
+            | Mnemonic::Ldmxcsr
+            | Mnemonic::Stmxcsr
+            | Mnemonic::Vldmxcsr
+            | Mnemonic::Vstmxcsr => {
+                fpu::execute(cpu, instruction)?;
+            }
+            Mnemonic::Xsave | Mnemonic::Xsave64 | Mnemonic::Xsaveopt | Mnemonic::Xsaveopt64 => {
+                xstate::save(cpu, instruction, &self.layout, false)?;
+            }
+            Mnemonic::Xsavec | Mnemonic::Xsavec64 | Mnemonic::Xsaves | Mnemonic::Xsaves64 => {
+                xstate::save(cpu, instruction, &self.layout, true)?;
+            }
+            Mnemonic::Xrstor | Mnemonic::Xrstor64 | Mnemonic::Xrstors | Mnemonic::Xrstors64 => {
+                xstate::restore(cpu, instruction, &self.layout)?;
+            }
+            _ => return compute(cpu, instruction),
+        }
+        Ok(true)
+    }
+}
+
+/// An integer instruction: one or two sources, a destination, flags.
+fn compute(cpu: &mut Cpu<'_>, instruction: &Instruction) -> Result<bool, Error> {
+    let Some(operation) = integer::operation(instruction.mnemonic()) else {
+        return Ok(false);
+    };
+    let size = instruction.op0_register().size();
+    if instruction.op0_kind() != OpKind::Register || !matches!(size, 2 | 4 | 8) {
+        return Ok(false);
+    }
+    let sources = 1..instruction.op_count();
+    let mut values = [0; 2];
+    for (value, operand) in values.iter_mut().zip(sources) {
+        *value = cpu.operand(instruction, operand)?;
+    }
+    let destination = cpu.register(instruction.op0_register());
+    let (result, flags) = operation(integer::Input {
+        destination,
+        values,
+        bits: size * 8,
+    });
+    cpu.set_register(instruction.op0_register(), result);
+    flags.apply(&mut cpu.regs.rflags);
+    Ok(true)
+}
+
+fn breakpoint(cpu: &Cpu<'_>) -> Result<(), Error> {
+    let mut events = cpu
+        .fd
+        .get_vcpu_events()
+        .map_err(refused("KVM_GET_VCPU_EVENTS"))?;
+    events.exception.injected = 1;
+    events.exception.nr = BREAKPOINT_VECTOR;
+    events.exception.has_error_code = 0;
+    cpu.fd
+        .set_vcpu_events(&events)
+        .map_err(refused("KVM_SET_VCPU_EVENTS"))
+}
+
+fn xgetbv(cpu: &mut Cpu<'_>) -> Result<(), Error> {
+    let value = cpu.xcr0()?;
+    cpu.set_register(Register::EAX, value & u64::from(u32::MAX));
+    cpu.set_register(Register::EDX, value >> 32);
+    Ok(())
+}
+
+/// Says "no randomness now" (CF = 0): the kernel has other sources, and ours is its virtio device.
+fn random(cpu: &mut Cpu<'_>, instruction: &Instruction) {
+    cpu.set_register(instruction.op0_register(), 0);
+    Flags::CLEARED.apply(&mut cpu.regs.rflags);
+}

@@ -1,0 +1,37 @@
+//! What the binary carries with it: the guest kernel, PID 1, and an image to try first.
+
+use std::io::Cursor;
+
+use super::Error;
+use crate::image::{self, Image, Limits, Source, Store};
+
+/// The guest kernel, zstd-compressed ELF.
+pub const KERNEL: &[u8] = include_bytes!("../../kernel/vmlinux.zst");
+
+/// PID 1 of the guest, a static ELF.
+pub const INIT: &[u8] = include_bytes!(env!("HUSK_INIT"));
+
+/// The image `busybox`, an OCI archive.
+const BUSYBOX: &[u8] = include_bytes!("../../rootfs/busybox/busybox.tar");
+
+/// The reference under which [`BUSYBOX`] loads.
+const BUSYBOX_NAME: &str = "docker.io/library/busybox:latest";
+
+/// The image of `reference`: one in the store; one in the archive or layout it names; or the
+/// embedded one when it asks for `busybox` and the store has none.
+pub fn resolve(store: &Store, reference: &str) -> Result<Image, Error> {
+    if let Some(source) = Source::of_transport(reference)? {
+        let mut loaded = store.load(source, &Limits::default())?;
+        return match (loaded.pop(), loaded.is_empty()) {
+            (Some(image), true) => Ok(image),
+            _ => Err(Error::SeveralImages(reference.to_owned())),
+        };
+    }
+    match store.find(reference) {
+        Err(image::Error::NotFound { reference }) if reference == BUSYBOX_NAME => {
+            store.load(Source::Stream(Box::new(Cursor::new(BUSYBOX))), &Limits::default())?;
+            Ok(store.find(BUSYBOX_NAME)?)
+        }
+        found => Ok(found?),
+    }
+}

@@ -1,0 +1,320 @@
+//! A machine: built from a spec and open files, started once, waited for.
+
+use std::fs::File;
+use std::marker::PhantomData;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use super::error::Error;
+use super::slots::slot;
+use crate::boot::{self, CommandLine};
+use crate::devices::virtio::blk::{Block, Stitched};
+use crate::devices::virtio::device::Device;
+use crate::devices::virtio::mmio::Transport;
+use crate::devices::virtio::rng::Rng;
+use crate::devices::virtio::vsock::{Connector, Vsock};
+use crate::devices::{i8042, serial};
+use crate::kvm::bus::Bus;
+use crate::kvm::memory::{self, Mem};
+use crate::kvm::{Exit, Flavour, Kvm, Vcpu, Vm};
+use crate::spec::VmSpec;
+use crate::sys::lock::lock;
+
+/// QueueNotify of the MMIO transport (virtio 1.2, 4.2.2).
+const QUEUE_NOTIFY: u64 = 0x50;
+
+/// What a machine is made of besides its spec: nothing of it is a path.
+pub struct Parts {
+    /// KVM.
+    pub kvm: Kvm,
+    /// Where the kernel's messages go.
+    pub console: File,
+    /// The kernel.
+    pub kernel: File,
+    /// The disk, piece after piece, with the bytes that each takes.
+    pub disk: Vec<(File, u64)>,
+    /// Answers the guest's connections.
+    pub connector: Box<dyn Connector>,
+}
+
+/// Not started yet.
+#[derive(Debug)]
+pub struct Built;
+/// Its vCPUs run.
+#[derive(Debug)]
+pub struct Running;
+
+/// A machine.
+#[derive(Debug)]
+pub struct Machine<State> {
+    vcpus: Vec<Vcpu>,
+    transports: Vec<Wired>,
+    reset: EventFd,
+    ended: (Sender<Stopped>, Receiver<Stopped>),
+    // Last: memory and VM outlive what uses them.
+    _vm: Vm,
+    state: PhantomData<State>,
+}
+
+/// Why a machine is no longer running.
+#[derive(Debug)]
+pub enum Stopped {
+    /// The guest reset or shut down.
+    ByGuest(&'static str),
+    /// A vCPU could not go on.
+    Failed(Error),
+}
+
+/// A device, and the events by which its driver calls.
+#[derive(Debug)]
+struct Wired {
+    transport: Arc<Mutex<Transport>>,
+    notifications: Vec<EventFd>,
+}
+
+/// Builds the machine of `spec` from `parts`.
+pub fn build(spec: &VmSpec, parts: Parts) -> Result<Machine<Built>, Error> {
+    let Parts {
+        kvm,
+        console,
+        mut kernel,
+        disk,
+        connector,
+    } = parts;
+    // 1. What kind of KVM this is, and whether it has enough CPUs.
+    let flavour = Flavour::measure(&kvm)?;
+    let cpus = check_cpus(&kvm, spec.cpus)?;
+    // 2. Memory, and the kernel in it.
+    let mem = memory::allocate(spec.memory)?;
+    let loaded =
+        boot::load(&mem, spec.memory, &mut kernel).map_err(|source| in_boot(spec, source))?;
+    // 3. The VM, and its vCPUs.
+    let vm = Vm::new(&kvm, mem.clone())?;
+    let vcpus: Result<Vec<_>, _> = (0..cpus).map(|id| vm.create_vcpu(&kvm, id, cpus)).collect();
+    let mut vcpus = vcpus?;
+    // 4. Devices, wired to it.
+    let reset = new_event()?;
+    let ports = Arc::new(wire_ports(&vm, console, &reset)?);
+    let devices: [Box<dyn Device>; 3] = [
+        Box::new(Block::new(Stitched::new(disk))),
+        Box::new(Vsock::new(connector).map_err(|source| Error::Host {
+            what: "an epoll",
+            source,
+        })?),
+        Box::new(Rng::default()),
+    ];
+    let mut command_line = CommandLine::new(flavour, spec.verbose_console);
+    let (mmio, transports) = wire_devices(&vm, &mem, devices, &mut command_line)?;
+    // 5. What the kernel is told, and where the vCPUs begin.
+    let tsc_khz = vcpus.first().and_then(Vcpu::tsc_khz);
+    tsc_khz.inspect(|khz| command_line.push(&format!("tsc_early_khz={khz}")));
+    spec.kernel_args
+        .iter()
+        .for_each(|words| command_line.push(words));
+    boot::describe(&mem, spec.memory, &loaded, &command_line, cpus)
+        .map_err(|source| in_boot(spec, source))?;
+    let mmio = Arc::new(mmio);
+    for vcpu in &mut vcpus {
+        vcpu.attach(Arc::clone(&ports), Arc::clone(&mmio));
+        boot::enter(&mem, vcpu, loaded.entry).map_err(|source| in_boot(spec, source))?;
+    }
+    Ok(Machine {
+        vcpus,
+        transports,
+        reset,
+        ended: channel(),
+        _vm: vm,
+        state: PhantomData,
+    })
+}
+
+fn in_boot(spec: &VmSpec, source: boot::Error) -> Error {
+    Error::Boot {
+        path: spec.kernel.clone(),
+        source,
+    }
+}
+
+fn check_cpus(kvm: &Kvm, asked: u32) -> Result<u8, Error> {
+    // 8-bit APIC IDs, of which the I/O APIC takes one and 255 is everybody.
+    let most = kvm.max_vcpus().min(254);
+    u8::try_from(asked)
+        .ok()
+        .filter(|cpus| usize::from(*cpus) <= most)
+        .ok_or(Error::Kvm(crate::kvm::Error::TooManyCpus { asked, most }))
+}
+
+fn new_event() -> Result<EventFd, Error> {
+    EventFd::new(EFD_NONBLOCK).map_err(|source| Error::Host {
+        what: "an eventfd",
+        source,
+    })
+}
+
+fn clone_event(event: &EventFd) -> Result<EventFd, Error> {
+    event.try_clone().map_err(|source| Error::Host {
+        what: "an eventfd",
+        source,
+    })
+}
+
+/// The serial port, and the keyboard controller.
+fn wire_ports(vm: &Vm, console: File, reset: &EventFd) -> Result<Bus, Error> {
+    let line = new_event()?;
+    vm.wire_interrupt(&line, serial::GSI)?;
+    let mut ports = Bus::default();
+    let serial = serial::Serial::new(line, console);
+    ports.insert(serial::PORT, serial::PORTS, Arc::new(Mutex::new(serial)));
+    let keyboard = i8042::I8042::new(clone_event(reset)?);
+    ports.insert(i8042::PORT, 1, Arc::new(Mutex::new(keyboard)));
+    Ok(ports)
+}
+
+/// Gives each device a slot: registers on the bus, an interrupt, a notification per queue, and a
+/// word on the command line.
+fn wire_devices(
+    vm: &Vm,
+    mem: &Mem,
+    devices: [Box<dyn Device>; 3],
+    command_line: &mut CommandLine,
+) -> Result<(Bus, Vec<Wired>), Error> {
+    let mut bus = Bus::default();
+    let mut wired = Vec::new();
+    for (index, device) in (0..).zip(devices) {
+        let slot = slot(index);
+        let irq = new_event()?;
+        vm.wire_interrupt(&irq, slot.gsi)?;
+        let transport = Transport::new(device, mem.clone(), irq);
+        let mut notifications = Vec::new();
+        for queue in (0..).take(transport.queue_count()) {
+            let event = new_event()?;
+            vm.wire_notification(&event, slot.address + QUEUE_NOTIFY, queue)?;
+            notifications.push(event);
+        }
+        let transport = Arc::new(Mutex::new(transport));
+        bus.insert(slot.address, slot.len, transport.clone());
+        command_line.announce(slot);
+        wired.push(Wired {
+            transport,
+            notifications,
+        });
+    }
+    Ok((bus, wired))
+}
+
+impl Machine<Built> {
+    /// Starts one thread per vCPU.
+    pub fn start(mut self) -> Result<Machine<Running>, Error> {
+        for vcpu in std::mem::take(&mut self.vcpus) {
+            let (ended, stop) = (self.ended.0.clone(), clone_event(&self.reset)?);
+            thread::Builder::new()
+                .name(format!("vcpu{}", vcpu.id()))
+                .spawn(move || {
+                    // Whoever waits may have seen another vCPU's end first.
+                    let _late = ended.send(run_vcpu(vcpu));
+                    let _full = stop.write(1);
+                })
+                .map_err(|source| Error::Host {
+                    what: "a thread",
+                    source,
+                })?;
+        }
+        Ok(Machine {
+            vcpus: Vec::new(),
+            transports: self.transports,
+            reset: self.reset,
+            ended: self.ended,
+            _vm: self._vm,
+            state: PhantomData,
+        })
+    }
+}
+
+impl Machine<Running> {
+    /// Serves the devices until the machine stops. Its vCPU threads end with the process.
+    pub fn wait(self) -> Result<Stopped, Error> {
+        let refused = |_| Error::Host {
+            what: "an epoll",
+            source: std::io::Error::last_os_error(),
+        };
+        let mut events = EventManager::<Box<dyn MutEventSubscriber>>::new().map_err(refused)?;
+        for wired in self.transports {
+            events.add_subscriber(Box::new(wired));
+        }
+        let stop = Arc::new(Mutex::new(false));
+        events.add_subscriber(Box::new(Stop {
+            event: self.reset,
+            seen: Arc::clone(&stop),
+        }));
+        while !*lock(&stop) {
+            events.run().map_err(refused)?;
+        }
+        Ok(self
+            .ended
+            .1
+            .try_recv()
+            .unwrap_or(Stopped::ByGuest("it reset the machine")))
+    }
+}
+
+fn run_vcpu(mut vcpu: Vcpu) -> Stopped {
+    loop {
+        match vcpu.run() {
+            Ok(Exit::Handled | Exit::Kicked) => {}
+            Ok(Exit::Shutdown) => return Stopped::ByGuest("it shut down by a triple fault"),
+            Err(error) => return Stopped::Failed(error.into()),
+        }
+    }
+}
+
+/// Marks the event of the device's own source; queues count from zero.
+const SOURCE: u32 = u32::MAX;
+
+impl MutEventSubscriber for Wired {
+    fn init(&mut self, ops: &mut EventOps) {
+        for (queue, event) in (0..).zip(&self.notifications) {
+            let events = Events::with_data(event, queue, EventSet::IN);
+            ops.add(events)
+                .expect("a new eventfd is not in the epoll yet");
+        }
+        if let Some(source) = lock(&self.transport).source() {
+            let events = Events::with_data(&source, SOURCE, EventSet::IN);
+            ops.add(events)
+                .expect("the device's epoll is not in ours yet");
+        }
+    }
+
+    fn process(&mut self, events: Events, _ops: &mut EventOps) {
+        if events.data() == SOURCE {
+            return lock(&self.transport).poll();
+        }
+        let queue = usize::try_from(events.data()).unwrap_or(usize::MAX);
+        if let (Some(event), Ok(number)) = (self.notifications.get(queue), u16::try_from(queue)) {
+            // Empty when another event was served first.
+            let _empty = event.read();
+            lock(&self.transport).notify(number);
+        }
+    }
+}
+
+/// Ends the loop.
+struct Stop {
+    event: EventFd,
+    seen: Arc<Mutex<bool>>,
+}
+
+impl MutEventSubscriber for Stop {
+    fn init(&mut self, ops: &mut EventOps) {
+        let events = Events::new(&self.event, EventSet::IN);
+        ops.add(events)
+            .expect("a new eventfd is not in the epoll yet");
+    }
+
+    fn process(&mut self, _events: Events, _ops: &mut EventOps) {
+        *lock(&self.seen) = true;
+    }
+}

@@ -1,0 +1,140 @@
+//! The binary under test, with a store of its own.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+/// A husk with a store.
+pub struct Husk {
+    home: PathBuf,
+    _own: Option<TempDir>,
+}
+
+/// What a command said and how it ended.
+pub struct Said {
+    pub status: i32,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Said {
+    pub fn out(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// One line, exit 125, and each of `words` in it.
+    pub fn is_one_clear_line(&self, words: &[&str]) {
+        assert_eq!(self.status, 125, "{}", self.stderr);
+        assert_eq!(self.stderr.lines().count(), 1, "one line: {}", self.stderr);
+        assert!(self.stderr.starts_with("husk: "), "{}", self.stderr);
+        for word in words {
+            assert!(
+                self.stderr.contains(word),
+                "`{word}` is not in: {}",
+                self.stderr
+            );
+        }
+    }
+}
+
+impl Husk {
+    /// A store that all tests share: fit for runs, not for counting what is in it.
+    pub fn shared() -> Self {
+        static HOME: OnceLock<PathBuf> = OnceLock::new();
+        let home = HOME.get_or_init(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("shared-store"));
+        fs::create_dir_all(home).unwrap();
+        Self {
+            home: home.clone(),
+            _own: None,
+        }
+    }
+
+    /// An empty store of one's own.
+    pub fn fresh() -> Self {
+        let own = tempfile::tempdir().unwrap();
+        Self {
+            home: own.path().join("store"),
+            _own: Some(own),
+        }
+    }
+
+    /// Where the store is.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_husk"));
+        command
+            .args(args)
+            .env("HUSK_HOME", &self.home)
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn say(&self, args: &[&str]) -> Said {
+        said(self.command(args).output().unwrap())
+    }
+
+    /// Runs with `input` on stdin.
+    pub fn feed(&self, args: &[&str], input: &[u8]) -> Said {
+        let mut child = self.start(args);
+        let mut stdin = child.stdin.take().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                // The workload may stop reading early.
+                let _closed = stdin.write_all(input);
+            });
+            said(child.wait_with_output().unwrap())
+        })
+    }
+
+    /// Starts with all three streams as pipes.
+    pub fn start(&self, args: &[&str]) -> Child {
+        self.command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Runs a shell script in the busybox image and gives what it printed; it must succeed.
+    pub fn shell(&self, flags: &[&str], script: &str) -> String {
+        let mut args = vec!["run"];
+        args.extend(flags);
+        args.extend(["busybox", "sh", "-c", script]);
+        let said = self.say(&args);
+        assert_eq!(
+            (said.status, said.stderr.as_str()),
+            (0, ""),
+            "{script}: {}",
+            said.out()
+        );
+        said.out()
+    }
+}
+
+pub fn said(output: std::process::Output) -> Said {
+    Said {
+        status: output.status.code().unwrap_or(-1),
+        stdout: output.stdout,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Runs a tool that makes test images; its failure is the test's, with its own words.
+pub fn tool(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}: run tests/all once"));
+    let said = said(output);
+    assert_eq!(said.status, 0, "{program} {args:?}: {}", said.stderr);
+    said.out()
+}

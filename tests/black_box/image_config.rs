@@ -1,0 +1,122 @@
+//! What an image says about itself is honoured: real images, made by buildah and podman.
+
+use std::fs;
+use std::process::Command;
+
+use crate::husk::{Husk, tool};
+
+/// Builds `containerfile` in a folder with Debian's static busybox and saves it as an archive.
+fn build(containerfile: &str, name: &str, format: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |file: &str| folder.path().join(file).to_str().unwrap().to_owned();
+    fs::copy("/bin/busybox", path("busybox")).unwrap();
+    fs::write(path("Containerfile"), containerfile).unwrap();
+    let storage = [
+        "--storage-driver",
+        "vfs",
+        "--root",
+        &path("storage"),
+        "--runroot",
+        &path("run"),
+    ];
+    let build = [
+        "build",
+        "-q",
+        "--isolation",
+        "chroot",
+        "-t",
+        name,
+        folder.path().to_str().unwrap(),
+    ];
+    tool("podman", &[&storage[..], &build[..]].concat());
+    let save = [
+        "save",
+        "-q",
+        "--format",
+        format,
+        "-o",
+        &path("image.tar"),
+        name,
+    ];
+    tool("podman", &[&storage[..], &save[..]].concat());
+    tool("podman", &[&storage[..], &["rmi", "-af"][..]].concat());
+    folder
+}
+
+const CONTAINERFILE: &str = r#"
+FROM scratch
+COPY busybox /bin/busybox
+RUN ["/bin/busybox", "--install", "-s", "/bin"]
+RUN mkdir -p /etc /data && echo 'app:x:1000:1000::/home/app:/bin/sh' > /etc/passwd \
+ && printf 'app:x:1000:\nextra:x:2000:other,app\n' > /etc/group && echo seed > /data/seed
+RUN echo one > /gone && echo two > /kept
+RUN rm /gone && chmod 4755 /bin/busybox
+ENV GREETING="hello there" PATH=/bin
+LABEL org.example.purpose=test
+WORKDIR /work/dir
+USER app
+VOLUME /data
+STOPSIGNAL SIGUSR1
+ENTRYPOINT ["/bin/sh", "-c"]
+CMD ["id -u; id -G; pwd; echo $GREETING; echo $HOME; ls /gone 2>&1; cat /kept /data/seed; stat -c %a /bin/busybox"]
+"#;
+
+#[test]
+fn every_instruction_of_the_image_counts() {
+    for format in ["docker-archive", "oci-archive"] {
+        let folder = build(CONTAINERFILE, "localhost/config-test:1", format);
+        let husk = Husk::fresh();
+        let archive = folder.path().join("image.tar");
+        let loaded = husk.say(&["load", "-i", archive.to_str().unwrap()]);
+        assert_eq!(loaded.status, 0, "{}", loaded.stderr);
+        let said = husk.say(&["run", "config-test:1"]);
+        let expected = "1000\n1000 2000\n/work/dir\nhello there\n/home/app\n\
+            ls: /gone: No such file or directory\ntwo\nseed\n4755\n";
+        assert_eq!(
+            (said.out().as_str(), said.stderr.as_str(), said.status),
+            (expected, "", 0)
+        );
+        let inspected = husk.say(&["inspect", "config-test:1"]);
+        let value: serde_json::Value = serde_json::from_slice(&inspected.stdout).unwrap();
+        let config = &value[0]["Config"];
+        assert_eq!(config["User"], "app");
+        assert_eq!(config["WorkingDir"], "/work/dir");
+        assert_eq!(config["StopSignal"], "SIGUSR1");
+        assert_eq!(config["Entrypoint"][0], "/bin/sh");
+        assert_eq!(config["Labels"]["org.example.purpose"], "test");
+        assert!(config["Volumes"]["/data"].is_object());
+    }
+}
+
+#[test]
+fn an_archive_runs_without_a_load() {
+    let archive = concat!(env!("CARGO_MANIFEST_DIR"), "/rootfs/busybox/busybox.tar");
+    let said = Husk::fresh().say(&["run", &format!("oci-archive:{archive}"), "echo", "direct"]);
+    assert_eq!(
+        (said.status, said.out().as_str()),
+        (0, "direct\n"),
+        "{}",
+        said.stderr
+    );
+}
+
+#[test]
+fn read_only_roots_keep_volumes_writable() {
+    let folder = build(CONTAINERFILE, "localhost/volume-test:1", "docker-archive");
+    let archive = format!(
+        "docker-archive:{}",
+        folder.path().join("image.tar").display()
+    );
+    let script =
+        "cat /data/seed; echo new > /data/new && cat /data/new; echo no > /work/no || echo refused";
+    let mut command: Command =
+        Husk::fresh().command(&["run", "-u", "root", "--read-only", &archive, script]);
+    let output = command.output().unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(
+        out,
+        "seed\nnew\nrefused\n",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

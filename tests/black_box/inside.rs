@@ -1,0 +1,97 @@
+//! What a workload finds around it: what a container would have given it.
+
+use crate::husk::Husk;
+
+#[test]
+fn the_machine_looks_like_a_container() {
+    let script = "
+        set -e
+        for device in null zero full random urandom tty ptmx; do test -c /dev/$device; done
+        for name in fd stdin stdout stderr; do test -L /dev/$name; done
+        test -d /dev/pts && test -d /dev/shm && test -d /dev/mqueue
+        test ! -e /dev/vda && test ! -e /dev/kmsg && test ! -e /dev/vsock
+        head -c 4 /dev/zero | od -An -tx1
+        echo into-stdout > /dev/stdout
+        grep -c ' / ' /proc/self/mounts
+        test -f /sys/fs/cgroup/cgroup.procs
+        test -d /sys/class/net/lo
+        echo shared > /dev/shm/x && cat /dev/shm/x
+        ls -d /rootfs /init 2>/dev/null || echo no trace of the machine";
+    let out = Husk::shared().shell(&[], script);
+    assert_eq!(
+        out,
+        " 00 00 00 00\ninto-stdout\n1\nshared\nno trace of the machine\n"
+    );
+}
+
+#[test]
+fn names_time_and_files_are_the_hosts_to_give() {
+    let script =
+        "hostname; cat /etc/hostname; grep -c box.example /etc/hosts; test -f /etc/resolv.conf;
+        echo $HOSTNAME $HOME $PATH; date +%s; id -u; pwd; ulimit -n; ulimit -Hn";
+    let flags = ["--hostname", "box.example", "--ulimit", "nofile=100:200"];
+    let out = Husk::shared().shell(&flags, script);
+    let lines: Vec<&str> = out.lines().collect();
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    assert_eq!(lines[..3], ["box.example", "box.example", "1"]);
+    assert_eq!(lines[3], format!("box.example /root {path}"));
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let guest: u64 = lines[4].parse().unwrap();
+    assert!(
+        now.abs_diff(guest) < 60,
+        "the guest's clock says {guest}, the host's {now}"
+    );
+    assert_eq!(lines[5..], ["0", "/", "100", "200"]);
+}
+
+#[test]
+fn flags_change_user_directory_environment_and_mounts() {
+    let flags = [
+        "-u",
+        "www-data:users",
+        "-w",
+        "/made/for/me",
+        "-e",
+        "A=b c",
+        "-e",
+        "HOST_ONLY",
+        "--read-only",
+        "--tmpfs",
+        "/scratch:size=1m,mode=1777",
+    ];
+    let script = "id -u; id -g; pwd; echo \"$A\" $HOST_ONLY; echo $HOME;
+        touch /x 2>/dev/null || echo refused; echo ok > /scratch/x && cat /scratch/x;
+        df -k /scratch | tail -1 | awk '{print $2}'";
+    let mut args = vec!["run"];
+    args.extend(flags);
+    args.extend(["busybox", "sh", "-c", script]);
+    let mut command = Husk::shared().command(&args);
+    let output = command.env("HOST_ONLY", "from here").output().unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    let expected = "33\n100\n/made/for/me\nb c from here\n/var/www\nrefused\nok\n1024\n";
+    assert_eq!(out, expected, "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn cpus_and_memory_are_real() {
+    let script =
+        "grep -c ^processor /proc/cpuinfo; awk '/MemTotal/ {print int($2 / 1024)}' /proc/meminfo";
+    let out = Husk::shared().shell(&["--cpus", "2", "-m", "300m"], script);
+    let numbers: Vec<u32> = out.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(numbers[0], 2);
+    assert!((230..=300).contains(&numbers[1]), "{} MiB", numbers[1]);
+}
+
+#[test]
+fn what_the_workload_leaves_running_ends_with_it() {
+    let script = "sleep 1000 & (sleep 1000 &) ; echo done";
+    let begun = std::time::Instant::now();
+    assert_eq!(Husk::shared().shell(&[], script), "done\n");
+    assert!(
+        begun.elapsed().as_secs() < 500,
+        "it waited for what was left running"
+    );
+}
