@@ -1,0 +1,69 @@
+//! The whole story of PID 1: become the image's root, take the job, run it, report, end.
+//!
+//! The order matters. The connection to the host begins first and its round trip passes while the
+//! root is mounted; the host hears of a failure only after the greeting, so a root that cannot be
+//! mounted is reported in the job's place.
+
+use husk_init::exit::Failure;
+use husk_init::frame::Frame;
+
+use crate::control::{Control, Stop};
+use crate::kmsg::Kmsg;
+use crate::session::Session;
+use crate::sys::{self, mount, process};
+use crate::{files, identity, mounts, places, reap, root};
+
+/// The image's own workload.
+const WORKLOAD: u32 = 0;
+
+/// Lives the machine's life, then resets it. Returns only if the kernel refuses.
+pub fn run() -> libc::c_int {
+    let kmsg = Kmsg::open();
+    process::clear_umask();
+    if let Err(why) = meet_host() {
+        kmsg.say("cannot reach the host", why);
+    }
+    process::restart();
+    1
+}
+
+fn meet_host() -> sys::Result<()> {
+    let mut control = Control::begin()?;
+    let prepared = root::enter().and_then(|()| mounts::populate());
+    control.greet()?;
+    let last_word = match live(&mut control, prepared) {
+        Ok(()) => Frame::Finished,
+        Err(Stop::Failure(failure)) => Frame::Failed {
+            session: WORKLOAD,
+            failure,
+        },
+        Err(Stop::HostGone) => return Ok(()),
+    };
+    // The host hangs up once it has every byte; a reset before that could lose some.
+    if control.send(&last_word).is_ok() {
+        control.wait_for_close();
+    }
+    Ok(())
+}
+
+fn live(control: &mut Control, prepared: Result<(), Failure>) -> Result<(), Stop> {
+    let job = control.job()?;
+    prepared?;
+    identity::adopt(&job)?;
+    files::write(&job.files)?;
+    places::make(&job)?;
+    if job.read_only {
+        root::seal()?;
+    }
+    let mut session = Session::start(WORKLOAD, &job.process)?;
+    control.send(&Frame::Started { session: WORKLOAD })?;
+    let exit = session.follow(control)?;
+    control.send(&Frame::Exited {
+        session: WORKLOAD,
+        exit,
+    })?;
+    reap::end_leftovers();
+    session.drain(control)?;
+    mount::sync();
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! The root file system: the image's tree, read-only, under a writable layer in memory.
+//!
+//! ```text
+//!  before                                  after
+//!  /          the disk (EROFS)             /       overlay
+//!  ├ rootfs   the image's tree  ── lower ─▶│         the disk and the tmpfs are
+//!  ├ run      tmpfs             ── upper ─▶│         reachable from nowhere else
+//!  └ mnt      the overlay       ── moved ─▶┘
+//! ```
+//!
+//! The move comes before everything else, so that every later path, whatever links the image has
+//! put on it, resolves inside the image's own tree.
+
+use husk_init::exit::{Failure, Stage};
+
+use crate::failure::At;
+use crate::sys::mount::{chdir, chroot, mount};
+use crate::sys::{Result, file};
+
+/// Renames of the image's directories work. Nothing persists, so nothing is indexed, and no
+/// UUID is made. `metacopy=off` because an image could carry the attribute that it trusts.
+const LAYERS: &std::ffi::CStr = c"lowerdir=/rootfs,upperdir=/run/upper,workdir=/run/work,\
+    redirect_dir=on,metacopy=off,index=off,xino=off,uuid=null";
+
+/// Permission bits that mkdir takes; the others need chmod.
+const MKDIR_BITS: libc::mode_t = 0o1777;
+
+/// Makes the image's tree the root of everything, init included.
+pub fn enter() -> std::result::Result<(), Failure> {
+    mount(c"tmpfs", c"/run", c"tmpfs", 0, Some(c"mode=0755")).at(Stage::Mount, b"/run")?;
+    make_upper().at(Stage::Mount, b"/run/upper")?;
+    mount(c"overlay", c"/mnt", c"overlay", 0, Some(LAYERS)).at(Stage::Mount, b"/mnt")?;
+    move_in().at(Stage::Mount, b"/")
+}
+
+/// Refuses writes to the root from here on. Mounts on top of it are not touched.
+pub fn seal() -> std::result::Result<(), Failure> {
+    let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY;
+    mount(c"none", c"/", c"none", flags, None).at(Stage::Mount, b"/")
+}
+
+/// The root directory of an overlay looks as the upper one does: it gets the image's attributes.
+fn make_upper() -> Result<()> {
+    let image = file::stat(c"/rootfs")?;
+    let mode = image.st_mode & 0o7777;
+    file::mkdir(c"/run/upper", mode & MKDIR_BITS)?;
+    if (image.st_uid, image.st_gid) != (0, 0) {
+        file::chown(c"/run/upper", image.st_uid, image.st_gid)?;
+    }
+    if mode & !MKDIR_BITS != 0 {
+        file::chmod(c"/run/upper", mode)?;
+    }
+    file::mkdir(c"/run/work", 0o700)
+}
+
+fn move_in() -> Result<()> {
+    chdir(c"/mnt")?;
+    mount(c".", c"/", c"none", libc::MS_MOVE, None)?;
+    chroot(c".")
+}

@@ -1,0 +1,160 @@
+//! A child that shares this process's memory until it executes a program: nothing is copied,
+//! unlike with fork, and what went wrong is simply written where the parent reads it.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr;
+
+use husk_init::job::Limit;
+
+use super::{Errno, Result, check, wait};
+
+/// What the child is to become.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// Files to try, in order.
+    pub files: &'a [CString],
+    /// Arguments.
+    pub argv: &'a [CString],
+    /// Environment.
+    pub env: &'a [CString],
+    /// Working directory.
+    pub cwd: &'a CStr,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: &'a [u32],
+    /// Resource limits.
+    pub limits: &'a [Limit],
+    /// Its descriptors 0, 1 and 2.
+    pub streams: &'a [OwnedFd; 3],
+}
+
+/// What the child was doing when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Being made.
+    Clone,
+    /// Leaving init's session.
+    Session,
+    /// Taking its streams.
+    Streams,
+    /// Setting its limits.
+    Limit,
+    /// Entering its working directory.
+    Workdir,
+    /// Becoming its user.
+    User,
+    /// Executing its command.
+    Exec,
+}
+
+/// What parent and child share.
+struct Shared<'a> {
+    plan: &'a Plan<'a>,
+    argv: Vec<*const c_char>,
+    env: Vec<*const c_char>,
+    failed: Option<(Step, Errno)>,
+}
+
+/// 16 bytes each: 64 KiB of stack for a function that calls nothing deep.
+const STACK: usize = 4096;
+
+/// Starts a child as planned; it has executed its command when this returns.
+pub fn spawn(plan: &Plan<'_>) -> std::result::Result<libc::pid_t, (Step, Errno)> {
+    let mut stack = vec![MaybeUninit::<u128>::uninit(); STACK];
+    let mut shared = Shared {
+        plan,
+        argv: pointers(plan.argv),
+        env: pointers(plan.env),
+        failed: None,
+    };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let top = stack.as_mut_ptr_range().end.cast();
+    let argument = ptr::from_mut(&mut shared).cast();
+    // SAFETY: `top` is the aligned end of memory that only the child uses. CLONE_VFORK keeps this
+    // only thread waiting, so `stack` and `shared` outlive the child's use of them and nobody else
+    // touches them; `child` makes system calls and writes one field, and takes no lock.
+    let pid = check(unsafe { libc::clone(child, top, flags, argument) });
+    let pid = pid.map_err(|error| (Step::Clone, error))?;
+    match shared.failed {
+        Some(failed) => {
+            wait::gone(pid);
+            Err(failed)
+        }
+        None => Ok(pid),
+    }
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings
+        .iter()
+        .map(|s| s.as_ptr())
+        .chain([ptr::null()])
+        .collect()
+}
+
+extern "C" fn child(argument: *mut c_void) -> c_int {
+    let shared: *mut Shared<'_> = argument.cast();
+    // SAFETY: `spawn` passes a live `Shared` that nobody else touches meanwhile.
+    let shared = unsafe { &mut *shared };
+    shared.failed = become_it(shared).err();
+    // SAFETY: ends this process only, without running what the parent registered for its exit.
+    unsafe { libc::_exit(127) }
+}
+
+/// Returns only with what failed.
+fn become_it(shared: &Shared<'_>) -> std::result::Result<(), (Step, Errno)> {
+    let plan = shared.plan;
+    let at = |step: Step| move |error: Errno| (step, error);
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::setsid() }).map_err(at(Step::Session))?;
+    wait::block(&wait::set_of(&[])).map_err(at(Step::Session))?;
+    for (target, stream) in (0..).zip(plan.streams) {
+        // SAFETY: no memory is passed.
+        check(unsafe { libc::dup2(stream.as_raw_fd(), target) }).map_err(at(Step::Streams))?;
+    }
+    plan.limits
+        .iter()
+        .try_for_each(set_limit)
+        .map_err(at(Step::Limit))?;
+    super::mount::chdir(plan.cwd).map_err(at(Step::Workdir))?;
+    take_user(plan).map_err(at(Step::User))?;
+    Err((Step::Exec, execute(shared)))
+}
+
+fn set_limit(limit: &Limit) -> Result<()> {
+    let value = libc::rlimit {
+        rlim_cur: limit.soft,
+        rlim_max: limit.hard,
+    };
+    // SAFETY: `value` is a filled structure that outlives the call.
+    check(unsafe { libc::setrlimit(limit.resource, &value) }).map(drop)
+}
+
+fn take_user(plan: &Plan<'_>) -> Result<()> {
+    // SAFETY: the groups are readable for their whole length.
+    check(unsafe { libc::setgroups(plan.groups.len(), plan.groups.as_ptr()) })?;
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::setresgid(plan.gid, plan.gid, plan.gid) })?;
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::setresuid(plan.uid, plan.uid, plan.uid) }).map(drop)
+}
+
+/// Tries each file; says what the last interesting one answered, as execvp does.
+fn execute(shared: &Shared<'_>) -> Errno {
+    let mut answer = Errno(libc::ENOENT);
+    for file in shared.plan.files {
+        // SAFETY: path and both lists are NUL-terminated and live in the parent, which waits.
+        unsafe { libc::execve(file.as_ptr(), shared.argv.as_ptr(), shared.env.as_ptr()) };
+        match super::last() {
+            Errno(libc::ENOENT | libc::ENOTDIR) => {}
+            Errno(libc::EACCES) => answer = Errno(libc::EACCES),
+            other => return other,
+        }
+    }
+    answer
+}
