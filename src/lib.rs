@@ -1,6 +1,6 @@
 //! husk runs every container image in its own micro-VM on KVM.
 //!
-//! The rooms, by floor; a room imports only from lower floors (`tests/floors.rs` enforces it):
+//! The rooms, by floor; a room imports only from lower floors (`tests/house.rs` enforces it):
 //!
 //! ```text
 //! 7  cli                 arguments, one file per verb, exit codes
@@ -13,9 +13,11 @@
 //! ```
 
 pub mod boot;
+pub mod cli;
 pub mod devices;
 pub mod image;
 pub mod kvm;
+pub mod run;
 pub mod spec;
 pub mod sys;
 pub mod timeline;

@@ -1,3 +1,7 @@
 //! The `husk` binary: everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    husk::cli::main()
+}

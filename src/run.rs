@@ -12,8 +12,6 @@ use crate::spec::{RunRequest, RunSpec, SpecError, VmSpec};
 use crate::timeline::{Phase, Timeline};
 use crate::vmm::{self, Stdio, Topic};
 
-pub use embedded::unpack_busybox;
-
 /// How a run ended.
 #[derive(Debug)]
 pub struct Outcome {
@@ -33,6 +31,9 @@ pub enum Error {
     /// The request is wrong.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// A reference to an archive that does not say which image to run.
+    #[error("`{0}` has several images: `husk load` them, and run one by its name")]
+    SeveralImages(String),
     /// The image is not there, or broken.
     #[error(transparent)]
     Image(#[from] image::Error),
@@ -70,15 +71,23 @@ pub fn run(reference: &str, request: RunRequest, stdio: Stdio) -> Result<Outcome
             None => store.kernel(embedded::KERNEL)?,
         },
         disk: rootfs.disk,
-        kernel_args: Vec::new(),
+        kernel_args: spec.kernel_args.clone(),
         verbose_console: spec.verbose_console,
         boot_deadline: spec.boot_deadline,
     };
-    let topic =
-        Topic { boot_deadline: spec.boot_deadline, timeout: spec.timeout, job: build_job(&spec)? };
+    let topic = Topic {
+        boot_deadline: spec.boot_deadline,
+        timeout: spec.timeout,
+        job: build_job(&spec)?,
+    };
     timeline.end(Phase::Image);
     let ending = vmm::run(&machine, topic, stdio, &mut timeline)?;
-    Ok(Outcome { name: spec.name, exit: ending.exit, timed_out: ending.timed_out, timeline })
+    Ok(Outcome {
+        name: spec.name,
+        exit: ending.exit,
+        timed_out: ending.timed_out,
+        timeline,
+    })
 }
 
 fn build_job(spec: &RunSpec) -> Result<Job, Error> {
@@ -89,14 +98,21 @@ fn build_job(spec: &RunSpec) -> Result<Job, Error> {
         files: spec.files.clone(),
         read_only: spec.read_only,
         tmpfs: spec.tmpfs.clone(),
-        volumes: spec.volumes.iter().map(|path| path.clone().into_bytes()).collect(),
+        volumes: spec
+            .volumes
+            .iter()
+            .map(|path| path.clone().into_bytes())
+            .collect(),
         process: spec.process.clone(),
     })
 }
 
 /// Twelve hexadecimal digits, as docker names what nobody named.
 fn random_id() -> Result<String, Error> {
-    Ok(random::<6>()?.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(random::<6>()?
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Error> {

@@ -20,7 +20,12 @@ const FLOORS: [(&str, u8); 11] = [
 ];
 
 /// Where `unsafe` may stand.
-const UNSAFE_ROOMS: [&str; 4] = ["src/sys/", "src/kvm/", "rootfs/init/src/sys/", "rootfs/init/src/main.rs"];
+const UNSAFE_ROOMS: [&str; 4] = [
+    "src/sys/",
+    "src/kvm/",
+    "rootfs/init/src/sys/",
+    "rootfs/init/src/main.rs",
+];
 
 /// Third-party crates with exactly one door: the file, or files below the folder, that may name it.
 const DOORS: [(&str, &str); 9] = [

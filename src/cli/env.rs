@@ -15,7 +15,10 @@ pub fn parse_word(word: &OsStr) -> Result<EnvWord, String> {
     let split = bytes.iter().position(|byte| *byte == b'=');
     let key = &bytes[..split.unwrap_or(bytes.len())];
     if key.is_empty() {
-        return Err(format!("--env `{}`: write KEY=VALUE, or KEY", word.to_string_lossy()));
+        return Err(format!(
+            "--env `{}`: write KEY=VALUE, or KEY",
+            word.to_string_lossy()
+        ));
     }
     Ok(match split {
         Some(at) => EnvWord::Set(key.to_vec(), bytes[at + 1..].to_vec()),
@@ -57,7 +60,10 @@ mod tests {
         assert_eq!(parse_word(OsStr::new("A=b=c")), Ok(set("A", "b=c")));
         assert_eq!(parse_word(OsStr::new("A=")), Ok(set("A", "")));
         let absent = "HUSK_TEST_NOT_SET";
-        assert_eq!(parse_word(OsStr::new(absent)), Ok(EnvWord::Unset(absent.into())));
+        assert_eq!(
+            parse_word(OsStr::new(absent)),
+            Ok(EnvWord::Unset(absent.into()))
+        );
         assert!(parse_word(OsStr::new("=x")).is_err());
     }
 

@@ -28,7 +28,10 @@ pub fn images(args: &Args) -> Status {
         let list: Vec<_> = images.iter().map(to_json).collect();
         say(&format!("{}\n", json!(list)))?;
     } else if args.quiet {
-        let ids: String = images.iter().map(|image| format!("{}\n", short_id(image))).collect();
+        let ids: String = images
+            .iter()
+            .map(|image| format!("{}\n", short_id(image)))
+            .collect();
         say(&ids)?;
     } else {
         say(&table(&images))?;
@@ -50,8 +53,19 @@ fn to_json(image: &Image) -> serde_json::Value {
 fn table(images: &[Image]) -> String {
     let mut rows = vec![["NAME", "IMAGE ID", "CREATED", "SIZE"].map(str::to_owned)];
     for image in images {
-        let day = image.created.as_deref().and_then(|time| time.get(..10)).unwrap_or("-");
-        let row = |name: String| [name, short_id(image), day.to_owned(), units::show_size(image.size)];
+        let day = image
+            .created
+            .as_deref()
+            .and_then(|time| time.get(..10))
+            .unwrap_or("-");
+        let row = |name: String| {
+            [
+                name,
+                short_id(image),
+                day.to_owned(),
+                units::show_size(image.size),
+            ]
+        };
         rows.extend(image.names.iter().map(|name| row(name.familiar())));
         if image.names.is_empty() {
             rows.push(row("<none>".to_owned()));

@@ -28,7 +28,11 @@ fn to_json(image: &Image) -> Value {
     let names: Vec<_> = image.names.iter().map(|name| name.familiar()).collect();
     let layers: Vec<_> = image.layers.iter().map(ToString::to_string).collect();
     let set = |paths: &[String]| -> Value {
-        paths.iter().map(|path| (path.clone(), json!({}))).collect::<Map<_, _>>().into()
+        paths
+            .iter()
+            .map(|path| (path.clone(), json!({})))
+            .collect::<Map<_, _>>()
+            .into()
     };
     json!({
         "Id": image.id.to_string(),

@@ -32,7 +32,9 @@ pub fn load(args: Args) -> Status {
     limits.max_entries = args.max_entries.unwrap_or(limits.max_entries);
     let source = if args.input == "-" {
         if io::IsTerminal::is_terminal(&io::stdin()) {
-            return Err(Failure::new("stdin is a terminal: give an archive with -i FILE, or pipe one in"));
+            return Err(Failure::new(
+                "stdin is a terminal: give an archive with -i FILE, or pipe one in",
+            ));
         }
         Source::Stream(Box::new(io::stdin()))
     } else if let Some(source) = Source::of_transport(&args.input)? {
@@ -41,7 +43,10 @@ pub fn load(args: Args) -> Status {
         Source::of_path(PathBuf::from(args.input))
     };
     for image in Store::open(&Store::default_path()?)?.load(source, &limits)? {
-        let name = image.names.first().map_or(image.id.to_string(), |name| name.familiar());
+        let name = image
+            .names
+            .first()
+            .map_or(image.id.to_string(), |name| name.familiar());
         if !args.quiet {
             say(&format!("Loaded image: {name}\n"))?;
         }

@@ -21,7 +21,12 @@ const HUSK_FAILED: u8 = 125;
 
 /// Runs every container image in its own micro-VM on KVM.
 #[derive(Debug, Parser)]
-#[command(name = "husk", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "husk",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -44,7 +49,10 @@ type Status = Result<u8, output::Failure>;
 /// Reads the command line, does what it says, and gives the exit status.
 pub fn main() -> ExitCode {
     // The process of a machine is this binary too; its one word is not an argument of people's.
-    if std::env::args_os().nth(1).is_some_and(|verb| verb == vmm::MACHINE_VERB) {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|verb| verb == vmm::MACHINE_VERB)
+    {
         return vmm::serve();
     }
     let cli = match Cli::try_parse() {

@@ -17,7 +17,10 @@ pub struct Failure {
 impl Failure {
     /// A failure of husk's own making, as a sentence.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { lines: vec![text.into()], status: HUSK_FAILED }
+        Self {
+            lines: vec![text.into()],
+            status: HUSK_FAILED,
+        }
     }
 
     /// Prints each line as `husk: …`.
@@ -38,8 +41,14 @@ impl From<run::Error> for Failure {
     fn from(error: run::Error) -> Self {
         let status = error.status();
         match error {
-            run::Error::Spec(SpecError { problems }) => Self { lines: problems, status },
-            other => Self { lines: vec![sentence(&other)], status },
+            run::Error::Spec(SpecError { problems }) => Self {
+                lines: problems,
+                status,
+            },
+            other => Self {
+                lines: vec![sentence(&other)],
+                status,
+            },
         }
     }
 }

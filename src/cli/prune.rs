@@ -12,6 +12,9 @@ pub struct Args {}
 /// Removes layers, disks and leftovers that no image uses.
 pub fn prune(_: &Args) -> Status {
     let reclaimed = Store::open(&Store::default_path()?)?.prune()?;
-    say(&format!("Total reclaimed space: {}\n", units::show_size(reclaimed.bytes)))?;
+    say(&format!(
+        "Total reclaimed space: {}\n",
+        units::show_size(reclaimed.bytes)
+    ))?;
     Ok(0)
 }

@@ -54,6 +54,9 @@ pub struct Args {
     /// Boot this kernel (ELF or bzImage) instead of the embedded one
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
+    /// Add a word to the kernel's command line
+    #[arg(long, value_name = "WORD")]
+    kernel_arg: Vec<String>,
     /// Kill the workload after this long, like 30s or 5m
     #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
     timeout: Option<Duration>,
@@ -75,7 +78,11 @@ pub struct Args {
     /// An image in the store, or oci:DIR, oci-archive:FILE, docker-archive:FILE
     image: String,
     /// Command and arguments, instead of the image's
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
     command: Vec<OsString>,
 }
 
@@ -88,9 +95,17 @@ pub fn run(args: Args) -> Status {
         complain("the workload ran longer than --timeout and was killed");
     }
     if verbose {
-        outcome.timeline.phases().iter().for_each(|(phase, length)| {
-            complain(&format!("{:<9}{:>9.1} ms", phase.name(), milliseconds(*length)));
-        });
+        outcome
+            .timeline
+            .phases()
+            .iter()
+            .for_each(|(phase, length)| {
+                complain(&format!(
+                    "{:<9}{:>9.1} ms",
+                    phase.name(),
+                    milliseconds(*length)
+                ));
+            });
     }
     if let Some(target) = json {
         write_json(&image, &outcome, target)?;
@@ -120,6 +135,7 @@ fn build_request(args: Args) -> Result<RunRequest, Failure> {
         tmpfs: args.tmpfs,
         ulimits: args.ulimit,
         kernel: args.kernel,
+        kernel_args: args.kernel_arg,
         timeout: args.timeout,
         boot_timeout: args.boot_timeout,
         stdin: args.interactive,

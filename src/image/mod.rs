@@ -1,9 +1,32 @@
 //! From an image reference to a root file system that a machine can boot.
 //!
 //! ```text
-//! archive ──▶ layer (tar) ──▶ blob + LayerTree ──┐
-//!                                                ├─ merge ──▶ Tree ──▶ EROFS metadata
-//! archive ──▶ layer (tar) ──▶ blob + LayerTree ──┘
+//! Source ─▶ Parts ─▶ manifest ─▶ layer (tar) ──▶ blob + LayerTree ──┐
+//!                            └─▶ layer (tar) ──▶ blob + LayerTree ──┴─ merge ──▶ Tree ──▶ EROFS metadata
 //! ```
+//! The disk of a machine is `[ metadata | init | blob | blob … ]`: see [`store`] for what is kept.
 
+mod blob;
+mod codec;
+mod compress;
+mod digest;
+mod erofs;
+mod error;
+mod intake;
+mod layer;
+mod limits;
+mod manifest;
+mod merge;
+mod parts;
+mod reference;
+mod source;
+mod store;
+mod tar;
 pub mod tree;
+
+pub use digest::Digest;
+pub use error::{Error, Fault, Refusal};
+pub use limits::Limits;
+pub use reference::Reference;
+pub use source::Source;
+pub use store::{Image, Reclaimed, Rootfs, Store};

@@ -81,3 +81,19 @@ pub struct LayerTree {
     /// Bytes of the layer's blob, a multiple of [`BLOCK`].
     pub blob_len: u64,
 }
+
+/// The directory and the name of a path; both empty for the root itself.
+pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (&[], path),
+    }
+}
+
+/// A name in a directory.
+pub fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    if directory.is_empty() {
+        return name.to_vec();
+    }
+    [directory, b"/", name].concat()
+}

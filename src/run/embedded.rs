@@ -29,7 +29,10 @@ pub fn resolve(store: &Store, reference: &str) -> Result<Image, Error> {
     }
     match store.find(reference) {
         Err(image::Error::NotFound { reference }) if reference == BUSYBOX_NAME => {
-            store.load(Source::Stream(Box::new(Cursor::new(BUSYBOX))), &Limits::default())?;
+            store.load(
+                Source::Stream(Box::new(Cursor::new(BUSYBOX))),
+                &Limits::default(),
+            )?;
             Ok(store.find(BUSYBOX_NAME)?)
         }
         found => Ok(found?),

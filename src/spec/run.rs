@@ -44,6 +44,8 @@ pub struct RunSpec {
     pub cpus: u32,
     /// Another kernel than the embedded one.
     pub kernel: Option<PathBuf>,
+    /// Words added to the kernel's command line.
+    pub kernel_args: Vec<String>,
     /// Kills the workload after this long.
     pub timeout: Option<Duration>,
     /// How long the guest may take to report.
@@ -122,6 +124,7 @@ impl RunSpec {
             memory,
             cpus,
             kernel: request.kernel,
+            kernel_args: request.kernel_args,
             timeout: request.timeout,
             boot_deadline: request.boot_timeout.unwrap_or(DEFAULT_BOOT_DEADLINE),
             stop_signal,
