@@ -27,8 +27,6 @@ pub const COMMAND_LINE: u64 = 0x20000;
 pub const COMMAND_LINE_MAX: usize = 2048;
 /// Extended BIOS data area: the kernel looks for the MP table in its first KiB.
 pub const EBDA: u64 = 0x9fc00;
-/// End of the EBDA, and of low memory.
-pub const LOW_MEMORY_END: u64 = 0xa0000;
 /// Memory goes on here.
 pub const HIGH_MEMORY: u64 = 0x10_0000;
 /// Local APICs (Intel SDM 3A, 11.4.1).

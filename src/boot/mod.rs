@@ -29,5 +29,5 @@ pub fn describe(
 ) -> Result<(), Error> {
     command_line.write(mem)?;
     mptable::write(mem, cpus)?;
-    zero_page::write(mem, memory, kernel, command_line.len())
+    zero_page::write(mem, memory, kernel, command_line.byte_len())
 }

@@ -81,7 +81,9 @@ impl fmt::Display for Reference {
 /// A first component is a registry when it could be a host: a dot, a port, or localhost.
 fn is_registry(text: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || ".-:[]_".contains(c);
-    (text == "localhost" || text.contains(['.', ':'])) && text.chars().all(legal)
+    let first = |c: char| c.is_ascii_alphanumeric() || c == '[';
+    let host = text == "localhost" || text.contains(['.', ':']);
+    host && text.starts_with(first) && text.chars().all(legal)
 }
 
 fn is_component(text: &str) -> bool {

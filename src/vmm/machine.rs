@@ -107,7 +107,7 @@ pub fn build(spec: &VmSpec, parts: Parts) -> Result<Machine<Built>, Error> {
         })?),
         Box::new(Rng::default()),
     ];
-    let mut command_line = CommandLine::new(flavour, spec.verbose_console);
+    let mut command_line = CommandLine::new(flavour, cpus, spec.verbose_console);
     let (mmio, transports) = wire_devices(&vm, &mem, devices, &mut command_line)?;
     // 5. What the kernel is told, and where the vCPUs begin.
     let tsc_khz = vcpus.first().and_then(Vcpu::tsc_khz);

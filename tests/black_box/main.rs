@@ -1,5 +1,7 @@
 //! husk from the outside: the binary, real images, the host's own /dev/kvm.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod bad_input;
 mod exit_codes;
 mod husk;

@@ -31,8 +31,6 @@ pub const QUEUE_DEVICE_LOW: u64 = 0x0a0;
 pub const QUEUE_DEVICE_HIGH: u64 = 0x0a4;
 pub const CONFIG_GENERATION: u64 = 0x0fc;
 pub const CONFIG: u64 = 0x100;
-/// End of a device's window.
-pub const WINDOW: u64 = 0x1000;
 
 pub const ACKNOWLEDGE: u32 = 1;
 pub const DRIVER: u32 = 2;

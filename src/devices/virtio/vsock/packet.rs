@@ -13,7 +13,6 @@ pub const TYPE_STREAM: u16 = 1;
 
 /// VIRTIO_VSOCK_OP_*.
 pub mod op {
-    #![expect(missing_docs, reason = "the names are the specification's")]
     pub const REQUEST: u16 = 1;
     pub const RESPONSE: u16 = 2;
     pub const RST: u16 = 3;
