@@ -8,6 +8,7 @@ use husk_init::job::Job;
 use thiserror::Error;
 
 use crate::image::{self, Store};
+use crate::kvm::{Flavour, Kvm};
 use crate::spec::{RunRequest, RunSpec, SpecError, VmSpec};
 use crate::timeline::{Phase, Timeline};
 use crate::vmm::{self, Stdio, Topic};
@@ -58,6 +59,9 @@ impl Error {
 /// Runs `reference` as `request` says, with `stdio` as the workload's streams.
 pub fn run(reference: &str, request: RunRequest, stdio: Stdio) -> Result<Outcome, Error> {
     let mut timeline = Timeline::start();
+    let flavour = Kvm::open()
+        .and_then(|kvm| Flavour::measure(&kvm))
+        .map_err(vmm::Error::from)?;
     let store = Store::open(&Store::default_path()?)?;
     let image = embedded::resolve(&store, reference)?;
     let spec = RunSpec::new(request, &image.config, &random_id()?)?;
@@ -65,13 +69,14 @@ pub fn run(reference: &str, request: RunRequest, stdio: Stdio) -> Result<Outcome
     let machine = VmSpec {
         name: spec.name.clone(),
         cpus: spec.cpus,
-        memory: spec.memory,
+        memory: spec.memory.unwrap_or(default_memory(flavour)),
         kernel: match &spec.kernel {
             Some(kernel) => kernel.clone(),
             None => store.kernel(embedded::KERNEL)?,
         },
         disk: rootfs.disk,
         kernel_args: spec.kernel_args.clone(),
+        software_kvm: flavour == Flavour::Software,
         verbose_console: spec.verbose_console,
         boot_deadline: spec.boot_deadline,
     };
@@ -88,6 +93,15 @@ pub fn run(reference: &str, request: RunRequest, stdio: Stdio) -> Result<Outcome
         timed_out: ending.timed_out,
         timeline,
     })
+}
+
+/// Memory of a machine for which nobody asked for any, bytes. Where guest kernels are interpreted
+/// every page of it costs boot time, 10 s per GiB.
+fn default_memory(flavour: Flavour) -> u64 {
+    match flavour {
+        Flavour::Hardware => 512 << 20,
+        Flavour::Software => 128 << 20,
+    }
 }
 
 fn build_job(spec: &RunSpec) -> Result<Job, Error> {

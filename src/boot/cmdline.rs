@@ -4,7 +4,6 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::error::Error;
 use super::layout::{COMMAND_LINE, COMMAND_LINE_MAX};
-use crate::kvm::Flavour;
 
 /// The console is the serial port, for panics: each character is an exit. A panic or a reboot ends
 /// the machine by the keyboard controller, the one port that needs no ACPI. The root is the stitched
@@ -18,9 +17,11 @@ const UNIPROCESSOR: &str = "noreplace-smp";
 /// A software KVM executes guest kernels instruction by instruction, so: no CPU feature whose
 /// instructions it interprets one element at a time (ERMS 297, FSRM 580) or hands back (POPCNT 151,
 /// CX16 141, XSAVEC 321, XSAVES 323; numbers of `cpufeatures.h`, found faster than names); system
-/// calls by the patch of `kernel/patches`. Mitigations protect a kernel that shares its processor
-/// with its programs' speculation; an interpreted one does not speculate.
-const SOFTWARE: &str = "husk.softkvm clearcpuid=297,580,151,141,321,323 mitigations=off";
+/// calls by the patch of `kernel/patches`; a tick, milliseconds of work, every fifth of a second.
+/// Mitigations protect a kernel that shares its processor with its programs' speculation; an
+/// interpreted one does not speculate. Its memory is not split into pages to be write-protected.
+const SOFTWARE: &str = "husk.softkvm husk.ticks=20 clearcpuid=297,580,151,141,321,323 \
+    mitigations=off rodata=off";
 
 /// A window of registers and its interrupt line.
 #[derive(Debug, Clone, Copy)]
@@ -41,11 +42,11 @@ pub struct CommandLine {
 
 impl CommandLine {
     /// What every guest gets on this flavour of KVM.
-    pub fn new(flavour: Flavour, cpus: u8, verbose: bool) -> Self {
+    pub fn new(software: bool, cpus: u8, verbose: bool) -> Self {
         let mut line = Self {
             text: ALWAYS.to_owned(),
         };
-        if flavour == Flavour::Software {
+        if software {
             line.push(SOFTWARE);
         }
         if cpus == 1 {

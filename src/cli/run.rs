@@ -36,7 +36,7 @@ pub struct Args {
     /// Host name of the guest
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
-    /// Memory of the guest, like 256m or 2g
+    /// Memory of the guest, like 256m or 2g [default: 512m; 128m on a software KVM]
     #[arg(short, long, value_name = "SIZE")]
     memory: Option<String>,
     /// CPUs of the guest

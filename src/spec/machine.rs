@@ -29,6 +29,8 @@ pub struct VmSpec {
     pub disk: Vec<Piece>,
     /// Words added to the kernel's command line.
     pub kernel_args: Vec<String>,
+    /// Whether KVM executes guest kernels instruction by instruction, as it was measured.
+    pub software_kvm: bool,
     /// Whether the kernel says everything on its console (`-vv`).
     pub verbose_console: bool,
     /// How long the guest may take to report.

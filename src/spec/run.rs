@@ -11,9 +11,6 @@ use super::request::RunRequest;
 use super::signal::Signal;
 use super::{environment, limits, units};
 
-/// Default guest memory, bytes.
-const DEFAULT_MEMORY: u64 = 512 << 20;
-
 /// Default time for the guest to report: a software KVM takes seconds where hardware takes a
 /// tenth of one.
 const DEFAULT_BOOT_DEADLINE: Duration = Duration::from_secs(120);
@@ -38,8 +35,8 @@ pub struct RunSpec {
     pub tmpfs: Vec<husk_init::job::Tmpfs>,
     /// The image's volumes.
     pub volumes: Vec<String>,
-    /// Guest memory, bytes.
-    pub memory: u64,
+    /// Guest memory, bytes; `None` where nobody said.
+    pub memory: Option<u64>,
     /// Virtual CPUs.
     pub cpus: u32,
     /// Another kernel than the embedded one.
@@ -91,7 +88,7 @@ impl RunSpec {
         let name = request.name.clone().unwrap_or_else(|| id.to_owned());
         problems.take(check_name(&name));
         let memory = request.memory.as_deref().map(units::parse_size).transpose();
-        let memory = problems.take(memory).flatten().unwrap_or(DEFAULT_MEMORY);
+        let memory = problems.take(memory).flatten();
         let cpus = request.cpus.unwrap_or(1);
         if cpus == 0 {
             problems

@@ -20,7 +20,7 @@ use crate::devices::virtio::vsock::{Connector, Vsock};
 use crate::devices::{i8042, serial};
 use crate::kvm::bus::Bus;
 use crate::kvm::memory::{self, Mem};
-use crate::kvm::{Exit, Flavour, Kvm, Vcpu, Vm};
+use crate::kvm::{Exit, Kvm, Vcpu, Vm};
 use crate::spec::VmSpec;
 use crate::sys::lock::lock;
 
@@ -85,8 +85,7 @@ pub fn build(spec: &VmSpec, parts: Parts) -> Result<Machine<Built>, Error> {
         disk,
         connector,
     } = parts;
-    // 1. What kind of KVM this is, and whether it has enough CPUs.
-    let flavour = Flavour::measure(&kvm)?;
+    // 1. Whether KVM has enough CPUs.
     let cpus = check_cpus(&kvm, spec.cpus)?;
     // 2. Memory, and the kernel in it.
     let mem = memory::allocate(spec.memory)?;
@@ -107,7 +106,7 @@ pub fn build(spec: &VmSpec, parts: Parts) -> Result<Machine<Built>, Error> {
         })?),
         Box::new(Rng::default()),
     ];
-    let mut command_line = CommandLine::new(flavour, cpus, spec.verbose_console);
+    let mut command_line = CommandLine::new(spec.software_kvm, cpus, spec.verbose_console);
     let (mmio, transports) = wire_devices(&vm, &mem, devices, &mut command_line)?;
     // 5. What the kernel is told, and where the vCPUs begin.
     let tsc_khz = vcpus.first().and_then(Vcpu::tsc_khz);

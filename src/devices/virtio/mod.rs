@@ -7,3 +7,6 @@ pub mod mmio;
 mod registers;
 pub mod rng;
 pub mod vsock;
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,6 @@
 mod connection;
 mod connections;
 mod device;
-mod packet;
+pub(super) mod packet;
 
 pub use device::{Connector, Vsock};

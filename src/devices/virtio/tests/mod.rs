@@ -1,0 +1,7 @@
+//! The devices as a driver sees them: registers, rings and memory, no KVM.
+
+mod blk;
+mod driver;
+mod mmio;
+mod rng;
+mod vsock;
