@@ -3,6 +3,8 @@
 
 mod embedded;
 
+use std::time::Duration;
+
 use husk_init::exit::Exit;
 use husk_init::job::Job;
 use thiserror::Error;
@@ -66,6 +68,7 @@ pub fn run(reference: &str, request: RunRequest, stdio: Stdio) -> Result<Outcome
     let image = embedded::resolve(&store, reference)?;
     let spec = RunSpec::new(request, &image.config, &random_id()?)?;
     let rootfs = store.rootfs(&image, embedded::INIT)?;
+    let boot_deadline = spec.boot_deadline.unwrap_or(default_deadline(flavour));
     let machine = VmSpec {
         name: spec.name.clone(),
         cpus: spec.cpus,
@@ -78,10 +81,9 @@ pub fn run(reference: &str, request: RunRequest, stdio: Stdio) -> Result<Outcome
         kernel_args: spec.kernel_args.clone(),
         software_kvm: flavour == Flavour::Software,
         verbose_console: spec.verbose_console,
-        boot_deadline: spec.boot_deadline,
     };
     let topic = Topic {
-        boot_deadline: spec.boot_deadline,
+        boot_deadline,
         timeout: spec.timeout,
         job: build_job(&spec)?,
     };
@@ -101,6 +103,15 @@ fn default_memory(flavour: Flavour) -> u64 {
     match flavour {
         Flavour::Hardware => 512 << 20,
         Flavour::Software => 128 << 20,
+    }
+}
+
+/// How long a guest may take to report when nobody said: a thousand times what one takes on
+/// hardware, and on a busy host with a software KVM thirty times.
+fn default_deadline(flavour: Flavour) -> Duration {
+    match flavour {
+        Flavour::Hardware => Duration::from_secs(60),
+        Flavour::Software => Duration::from_secs(300),
     }
 }
 

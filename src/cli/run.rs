@@ -60,7 +60,7 @@ pub struct Args {
     /// Kill the workload after this long, like 30s or 5m
     #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
     timeout: Option<Duration>,
-    /// Give the guest this long to start the workload
+    /// Give the guest this long to start the workload [default: 1m; 5m on a software KVM]
     #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
     boot_timeout: Option<Duration>,
     /// Connect stdin to the workload

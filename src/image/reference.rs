@@ -5,6 +5,8 @@ use std::fmt;
 
 /// Where a name without a registry comes from.
 const DEFAULT_REGISTRY: &str = "docker.io";
+/// Where podman and buildah put what they build under such a name.
+const LOCAL_REGISTRY: &str = "localhost";
 /// What a name on the default registry without a folder is in.
 const OFFICIAL: &str = "library/";
 /// The tag of a name without one.
@@ -57,6 +59,18 @@ impl Reference {
         })
     }
 
+    /// What `text` may stand for, likeliest first: as [`Reference::parse`] completes it, and, where
+    /// it names no registry, the image that podman built under that name.
+    pub fn candidates(text: &str) -> impl Iterator<Item = Self> {
+        let complete = Self::parse(text);
+        let local = complete
+            .as_ref()
+            .filter(|reference| reference.registry == DEFAULT_REGISTRY)
+            .and_then(|_| Self::parse(&format!("{LOCAL_REGISTRY}/{text}")))
+            .filter(|_| !text.starts_with(DEFAULT_REGISTRY));
+        complete.into_iter().chain(local)
+    }
+
     /// The short form that people type: `busybox:latest`.
     pub fn familiar(&self) -> String {
         let Self {
@@ -82,7 +96,7 @@ impl fmt::Display for Reference {
 fn is_registry(text: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || ".-:[]_".contains(c);
     let first = |c: char| c.is_ascii_alphanumeric() || c == '[';
-    let host = text == "localhost" || text.contains(['.', ':']);
+    let host = text == LOCAL_REGISTRY || text.contains(['.', ':']);
     host && text.starts_with(first) && text.chars().all(legal)
 }
 
@@ -136,6 +150,20 @@ mod tests {
             "", "A", "a:", "a:b:c", "-a", "a/", "/a", "a b", "a:.x", "../x", "a/../b",
         ] {
             assert_eq!(Reference::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_short_name_may_be_podmans() {
+        let table: [(&str, &[&str]); 4] = [
+            ("app:1", &["docker.io/library/app:1", "localhost/app:1"]),
+            ("docker.io/app", &["docker.io/library/app:latest"]),
+            ("quay.io/app", &["quay.io/app:latest"]),
+            ("App", &[]),
+        ];
+        for (text, names) in table {
+            let found: Vec<_> = Reference::candidates(text).map(|r| r.to_string()).collect();
+            assert_eq!(found, names, "{text}");
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What a machine is made of.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +32,4 @@ pub struct VmSpec {
     pub software_kvm: bool,
     /// Whether the kernel says everything on its console (`-vv`).
     pub verbose_console: bool,
-    /// How long the guest may take to report.
-    pub boot_deadline: Duration,
 }

@@ -11,10 +11,6 @@ use super::request::RunRequest;
 use super::signal::Signal;
 use super::{environment, limits, units};
 
-/// Default time for the guest to report: a software KVM takes seconds where hardware takes a
-/// tenth of one.
-const DEFAULT_BOOT_DEADLINE: Duration = Duration::from_secs(120);
-
 /// Longest host name that Linux takes (`__NEW_UTS_LEN`).
 const MAX_HOSTNAME: usize = 64;
 
@@ -45,8 +41,8 @@ pub struct RunSpec {
     pub kernel_args: Vec<String>,
     /// Kills the workload after this long.
     pub timeout: Option<Duration>,
-    /// How long the guest may take to report.
-    pub boot_deadline: Duration,
+    /// How long the guest may take to report; `None` where nobody said.
+    pub boot_deadline: Option<Duration>,
     /// What asks the workload to stop.
     pub stop_signal: Signal,
     /// Let the kernel speak on its console.
@@ -123,7 +119,7 @@ impl RunSpec {
             kernel: request.kernel,
             kernel_args: request.kernel_args,
             timeout: request.timeout,
-            boot_deadline: request.boot_timeout.unwrap_or(DEFAULT_BOOT_DEADLINE),
+            boot_deadline: request.boot_timeout,
             stop_signal,
             verbose_console: request.verbose_console,
         })

@@ -110,7 +110,7 @@ fn read_only_roots_keep_volumes_writable() {
     let script =
         "cat /data/seed; echo new > /data/new && cat /data/new; echo no > /work/no || echo refused";
     let mut command: Command =
-        Husk::fresh().command(&["run", "-u", "root", "--read-only", &archive, script]);
+        Husk::fresh().command(&["run", "-u", "0", "--read-only", &archive, script]);
     let output = command.output().unwrap();
     let out = String::from_utf8_lossy(&output.stdout);
     assert_eq!(

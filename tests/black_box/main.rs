@@ -7,6 +7,7 @@ mod exit_codes;
 mod husk;
 mod image_config;
 mod inside;
+mod layers;
 mod signals;
 mod store;
 mod streams;

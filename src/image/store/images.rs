@@ -38,10 +38,10 @@ pub struct Image {
 impl Store {
     /// The image of a name, or of an ID or its beginning. A name wins.
     pub fn find(&self, text: &str) -> Result<Image, Error> {
-        if let Some(reference) = Reference::parse(text)
-            && let Some(id) = self.target(&reference)?
-        {
-            return self.named(id);
+        for reference in Reference::candidates(text) {
+            if let Some(id) = self.target(&reference)? {
+                return self.named(id);
+            }
         }
         let digits = text.strip_prefix("sha256:").unwrap_or(text);
         let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
@@ -92,7 +92,7 @@ impl Store {
     pub fn remove(&self, text: &str) -> Result<Vec<String>, Error> {
         let _lock = self.lock_exclusive()?;
         let image = self.find(text)?;
-        let typed = Reference::parse(text).filter(|name| image.names.contains(name));
+        let typed = Reference::candidates(text).find(|name| image.names.contains(name));
         let gone = match typed {
             Some(name) => vec![name],
             None if image.names.len() > 1 => {
