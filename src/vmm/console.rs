@@ -3,8 +3,10 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
+use std::time::Duration;
 
 use crate::sys::lock::lock;
 
@@ -14,11 +16,16 @@ const KEPT: usize = 24;
 /// Longest line kept, bytes; a longer one is cut into several.
 const LONGEST: u64 = 512;
 
+/// How long the last lines may take to come. A machine that was taken over can have given the pipe
+/// to somebody who never closes it.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// The last lines of a console.
 #[derive(Debug)]
 pub struct Console {
     lines: Arc<Mutex<VecDeque<String>>>,
-    thread: JoinHandle<()>,
+    /// Closed when the pipe is at its end.
+    end: Receiver<()>,
 }
 
 impl Console {
@@ -26,16 +33,20 @@ impl Console {
     pub fn follow(pipe: PipeReader, show: bool) -> io::Result<Self> {
         let lines = Arc::new(Mutex::new(VecDeque::new()));
         let kept = Arc::clone(&lines);
-        let thread = thread::Builder::new()
+        let (open, end) = channel();
+        thread::Builder::new()
             .name("console".to_owned())
-            .spawn(move || follow(BufReader::new(pipe), &kept, show))?;
-        Ok(Self { lines, thread })
+            .spawn(move || {
+                follow(BufReader::new(pipe), &kept, show);
+                drop(open);
+            })?;
+        Ok(Self { lines, end })
     }
 
     /// The last lines, once the machine's process is gone.
     pub fn finish(self) -> Vec<String> {
-        // A console thread that panicked has kept what it had.
-        let _panicked = self.thread.join();
+        // Nothing is ever sent: this waits for the end, or no longer.
+        let _ended = self.end.recv_timeout(LAST_LINES);
         lock(&self.lines).drain(..).collect()
     }
 }
@@ -58,20 +69,43 @@ fn follow(mut pipe: impl BufRead, kept: &Mutex<VecDeque<String>>, show: bool) {
     }
 }
 
-/// A guest's bytes made safe for a terminal: control characters become `\x..`.
+/// A guest's bytes made safe for a terminal: what controls it, or the order of its letters, becomes
+/// `\u{..}`.
 pub fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let shown = text.trim_end().chars().map(|c| match c {
         '\t' => " ".to_owned(),
-        c if c.is_control() => c.escape_default().to_string(),
+        c if c.is_control() || is_invisible(c) => c.escape_default().to_string(),
         c => c.to_string(),
     });
     shown.collect()
 }
 
+/// Separators, marks and overrides that make text look like other text.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_is_what_it_looks_like() {
+        assert_eq!(
+            printable("a\u{202e}b\u{85}c\n".as_bytes()),
+            "a\\u{202e}b\\u{85}c"
+        );
+    }
+
+    #[test]
+    fn a_pipe_that_is_never_closed_is_not_waited_for() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let console = Console::follow(reader, false).unwrap();
+        writeln!(writer, "last words").unwrap();
+        assert_eq!(console.finish(), ["last words"]);
+        drop(writer);
+    }
 
     #[test]
     fn the_last_lines_are_kept_and_harmless() {

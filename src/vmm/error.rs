@@ -119,7 +119,7 @@ fn indent(lines: &[String]) -> String {
 
 /// A failure inside the guest as a sentence: what, on what, why.
 fn describe(failure: &Failure) -> String {
-    let detail = printable(&failure.detail);
+    let detail = excerpt(&failure.detail);
     let why = match failure.errno {
         0 => String::new(),
         errno => format!(": {}", errno_text(errno)),
@@ -138,6 +138,17 @@ fn describe(failure: &Failure) -> String {
         Stage::Stream => format!("the guest cannot connect the workload's streams ({detail}){why}"),
         Stage::Fork => format!("the guest cannot start a process{why}: give it more --memory"),
         Stage::Protocol => format!("the guest did not understand the host ({detail}){why}"),
+    }
+}
+
+/// As much of a guest's words as a sentence takes.
+fn excerpt(bytes: &[u8]) -> String {
+    const MOST: usize = 300;
+    let text = printable(&bytes[..bytes.len().min(MOST)]);
+    if bytes.len() > MOST {
+        format!("{text}…")
+    } else {
+        text
     }
 }
 
@@ -162,4 +173,24 @@ fn errno_text(errno: i32) -> String {
         .next()
         .unwrap_or(&text)
         .to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_one_line_however_long_its_detail() {
+        let failure = Failure {
+            stage: Stage::Exec,
+            errno: libc::ENOENT,
+            detail: b"a\n\x1b[2J\xff".repeat(50_000),
+        };
+        let said = sentence(&Error::Refused(failure));
+        assert!(
+            said.len() < 2000 && !said.contains(char::is_control),
+            "{said}"
+        );
+        assert!(said.contains("command not found"));
+    }
 }

@@ -65,7 +65,8 @@ fn spawn(uplink: OwnedFd) -> io::Result<Child> {
         .env_clear()
         .stdin(Stdio::from(uplink))
         .stdout(Stdio::null())
-        .stderr(Stdio::inherit())
+        // A machine that was taken over writes nothing to the user's terminal.
+        .stderr(Stdio::null())
         // The terminal's Ctrl-C is for the workload, not for the machine.
         .process_group(0)
         .spawn()

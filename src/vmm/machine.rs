@@ -1,6 +1,8 @@
 //! A machine: built from a spec and open files, started once, waited for.
 
+use std::convert::Infallible;
 use std::fs::File;
+use std::io;
 use std::marker::PhantomData;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -96,7 +98,7 @@ pub fn build(spec: &VmSpec, parts: Parts) -> Result<Machine<Built>, Error> {
     let vcpus: Result<Vec<_>, _> = (0..cpus).map(|id| vm.create_vcpu(&kvm, id, cpus)).collect();
     let mut vcpus = vcpus?;
     // 4. Devices, wired to it.
-    let reset = new_event()?;
+    let reset = EventFd::new(0).map_err(no_event)?;
     let ports = Arc::new(wire_ports(&vm, console, &reset)?);
     let devices: [Box<dyn Device>; 3] = [
         Box::new(Block::new(Stitched::new(disk))),
@@ -148,17 +150,18 @@ fn check_cpus(kvm: &Kvm, asked: u32) -> Result<u8, Error> {
 }
 
 fn new_event() -> Result<EventFd, Error> {
-    EventFd::new(EFD_NONBLOCK).map_err(|source| Error::Host {
-        what: "an eventfd",
-        source,
-    })
+    EventFd::new(EFD_NONBLOCK).map_err(no_event)
 }
 
 fn clone_event(event: &EventFd) -> Result<EventFd, Error> {
-    event.try_clone().map_err(|source| Error::Host {
+    event.try_clone().map_err(no_event)
+}
+
+fn no_event(source: io::Error) -> Error {
+    Error::Host {
         what: "an eventfd",
         source,
-    })
+    }
 }
 
 /// The serial port, and the keyboard controller.
@@ -234,29 +237,50 @@ impl Machine<Built> {
 }
 
 impl Machine<Running> {
-    /// Serves the devices until the machine stops. Its vCPU threads end with the process.
+    /// Serves the devices until the machine stops, on a thread of their own: however busy the guest
+    /// keeps them, its end is seen. All threads end with the process.
     pub fn wait(self) -> Result<Stopped, Error> {
-        let refused = |_| Error::Host {
-            what: "an epoll",
-            source: std::io::Error::last_os_error(),
-        };
-        let mut events = EventManager::<Box<dyn MutEventSubscriber>>::new().map_err(refused)?;
-        for wired in self.transports {
-            events.add_subscriber(Box::new(wired));
-        }
-        let stop = Arc::new(Mutex::new(false));
-        events.add_subscriber(Box::new(Stop {
-            event: self.reset,
-            seen: Arc::clone(&stop),
-        }));
-        while !*lock(&stop) {
-            events.run().map_err(refused)?;
+        let (ended, stop) = (self.ended.0.clone(), clone_event(&self.reset)?);
+        let transports = self.transports;
+        thread::Builder::new()
+            .name("devices".to_owned())
+            .spawn(move || {
+                let Err(error) = serve_devices(transports);
+                // Whoever waits may have seen a vCPU's end first.
+                let _late = ended.send(Stopped::Failed(error));
+                let _full = stop.write(1);
+            })
+            .map_err(|source| Error::Host {
+                what: "a thread",
+                source,
+            })?;
+        while let Err(error) = self.reset.read() {
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(Error::Host {
+                    what: "to wait for the machine",
+                    source: error,
+                });
+            }
         }
         Ok(self
             .ended
             .1
             .try_recv()
             .unwrap_or(Stopped::ByGuest("it reset the machine")))
+    }
+}
+
+fn serve_devices(transports: Vec<Wired>) -> Result<Infallible, Error> {
+    let refused = |_| Error::Host {
+        what: "an epoll",
+        source: io::Error::last_os_error(),
+    };
+    let mut events = EventManager::<Wired>::new().map_err(refused)?;
+    for wired in transports {
+        events.add_subscriber(wired);
+    }
+    loop {
+        events.run().map_err(refused)?;
     }
 }
 
@@ -297,23 +321,5 @@ impl MutEventSubscriber for Wired {
             let _empty = event.read();
             lock(&self.transport).notify(number);
         }
-    }
-}
-
-/// Ends the loop.
-struct Stop {
-    event: EventFd,
-    seen: Arc<Mutex<bool>>,
-}
-
-impl MutEventSubscriber for Stop {
-    fn init(&mut self, ops: &mut EventOps) {
-        let events = Events::new(&self.event, EventSet::IN);
-        ops.add(events)
-            .expect("a new eventfd is not in the epoll yet");
-    }
-
-    fn process(&mut self, _events: Events, _ops: &mut EventOps) {
-        *lock(&self.seen) = true;
     }
 }

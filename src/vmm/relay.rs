@@ -1,12 +1,17 @@
 //! The three streams between `husk run` and the workload: raw bytes, a thread each.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use husk_init::frame::Stream;
+use rustix::event::{PollFd, PollFlags, poll};
+
+/// Bytes carried at once.
+const CHUNK: usize = 64 << 10;
 
 /// The user's ends of the streams.
 #[derive(Debug)]
@@ -17,6 +22,33 @@ pub struct Stdio {
     pub stdout: OwnedFd,
     /// Where its stderr goes.
     pub stderr: OwnedFd,
+}
+
+/// Whether the workload's output still flows, for whoever waits for its last byte: a guest that
+/// keeps silent is waited for shortly, a user who reads slowly is waited for.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    beats: AtomicU64,
+    counted: AtomicU64,
+    /// Relays whose user has not taken the last bytes yet.
+    giving: AtomicUsize,
+}
+
+impl Pulse {
+    /// Whether bytes flowed since this was asked last, or wait for the user.
+    pub fn beats(&self) -> bool {
+        let beats = self.beats.load(Ordering::SeqCst);
+        let news = self.counted.swap(beats, Ordering::SeqCst) != beats;
+        news || self.giving.load(Ordering::SeqCst) > 0
+    }
+
+    fn give<T>(&self, give: impl FnOnce() -> T) -> T {
+        self.giving.fetch_add(1, Ordering::SeqCst);
+        self.beats.fetch_add(1, Ordering::SeqCst);
+        let given = give();
+        self.giving.fetch_sub(1, Ordering::SeqCst);
+        given
+    }
 }
 
 impl Stdio {
@@ -31,45 +63,90 @@ impl Stdio {
 
     /// Carries `stream` over `guest` until either side closes it; the error is what kept the
     /// user's side from taking or giving bytes.
-    pub fn carry(&self, stream: Stream, guest: UnixStream) -> io::Result<()> {
+    pub fn carry(&self, stream: Stream, guest: UnixStream, pulse: &Pulse) -> io::Result<()> {
         match stream {
             Stream::Stdin => feed(File::from(self.stdin.try_clone()?), guest),
-            Stream::Stdout => drain(guest, File::from(self.stdout.try_clone()?)),
-            Stream::Stderr => drain(guest, File::from(self.stderr.try_clone()?)),
+            Stream::Stdout => drain(guest, File::from(self.stdout.try_clone()?), pulse),
+            Stream::Stderr => drain(guest, File::from(self.stderr.try_clone()?), pulse),
         }
     }
 }
 
 /// The user's bytes to the workload. That the workload stopped reading is its own affair.
 fn feed(mut user: File, mut guest: UnixStream) -> io::Result<()> {
-    let copied = io::copy(&mut user, &mut guest);
+    let mut buffer = vec![0; CHUNK];
+    let fed = loop {
+        match take(&mut user, &mut buffer) {
+            Ok(0) => break Ok(()),
+            Ok(count) if guest.write_all(&buffer[..count]).is_err() => break Ok(()),
+            Ok(_) => {}
+            Err(error) => break Err(error),
+        }
+    };
     // Fails only when the guest is gone, and then nobody waits for an end of file.
     let _gone = guest.shutdown(Shutdown::Write);
-    match copied {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map(drop),
-    }
+    fed
 }
 
 /// The workload's bytes to the user. When the user's reader is gone the stream is closed towards
 /// the guest, where the workload gets SIGPIPE as it would on a pipe.
-fn drain(mut guest: UnixStream, mut user: File) -> io::Result<()> {
-    match io::copy(&mut guest, &mut user) {
-        Ok(_) => Ok(()),
-        Err(error) => {
+fn drain(mut guest: UnixStream, mut user: File, pulse: &Pulse) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    // A guest that is gone has no more bytes, however it went.
+    while let Ok(count @ 1..) = take(&mut guest, &mut buffer) {
+        if let Err(error) = pulse.give(|| give(&mut user, &buffer[..count])) {
             let _gone = guest.shutdown(Shutdown::Both);
-            match error.kind() {
+            return match error.kind() {
                 io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Ok(()),
                 _ => Err(error),
-            }
+            };
         }
+    }
+    Ok(())
+}
+
+/// Reads once, waiting for bytes also where somebody made the file non-blocking.
+fn take(from: &mut (impl Read + AsFd), buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match from.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait(&*from, PollFlags::IN)?;
+            }
+            read => return read,
+        }
+    }
+}
+
+/// Writes everything, waiting for room also where somebody made the file non-blocking.
+fn give(to: &mut (impl Write + AsFd), bytes: &[u8]) -> io::Result<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match to.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => rest = &rest[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait(&*to, PollFlags::OUT)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn wait(file: &impl AsFd, wanted: PollFlags) -> io::Result<()> {
+    match poll(&mut [PollFd::new(file, wanted)], None) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
     use std::thread;
+
+    use rustix::fs::{OFlags, fcntl_setfl};
 
     use super::*;
 
@@ -78,7 +155,9 @@ mod tests {
         let (guest, mut workload) = UnixStream::pair().unwrap();
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let relay = thread::spawn(move || drain(guest, File::from(OwnedFd::from(writer))));
+        let relay = thread::spawn(move || {
+            drain(guest, File::from(OwnedFd::from(writer)), &Pulse::default())
+        });
         workload.write_all(b"nobody reads this").unwrap();
         assert!(relay.join().unwrap().is_ok());
         assert_eq!(workload.read(&mut [0; 1]).unwrap_or(0), 0);
@@ -95,5 +174,53 @@ mod tests {
         let mut text = String::new();
         workload.read_to_string(&mut text).unwrap();
         assert_eq!(text, "all of it");
+    }
+
+    #[test]
+    fn a_machine_that_dies_with_stdin_unread_is_no_failure_of_stdin() {
+        let (guest, machine) = UnixStream::pair().unwrap();
+        let (reader, mut writer) = io::pipe().unwrap();
+        let relay = thread::spawn(move || feed(File::from(OwnedFd::from(reader)), guest));
+        let user = thread::spawn(move || while writer.write_all(&[7; 4096]).is_ok() {});
+        // Until the socket is full and the relay waits in its write.
+        thread::sleep(std::time::Duration::from_millis(300));
+        drop(machine);
+        assert!(relay.join().unwrap().is_ok());
+        user.join().unwrap();
+    }
+
+    #[test]
+    fn a_user_with_non_blocking_pipes_loses_nothing() {
+        let (guest, mut workload) = UnixStream::pair().unwrap();
+        let (mut reader, writer) = io::pipe().unwrap();
+        fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+        let relay = thread::spawn(move || {
+            drain(guest, File::from(OwnedFd::from(writer)), &Pulse::default())
+        });
+        let sender = thread::spawn(move || workload.write_all(&[7; 1 << 20]));
+        thread::sleep(std::time::Duration::from_millis(100));
+        let mut heard = Vec::new();
+        reader.read_to_end(&mut heard).unwrap();
+        sender.join().unwrap().unwrap();
+        assert!(relay.join().unwrap().is_ok());
+        assert_eq!(heard.len(), 1 << 20);
+    }
+
+    #[test]
+    fn a_user_who_reads_slowly_is_a_pulse_and_a_silent_guest_is_none() {
+        let pulse = std::sync::Arc::new(Pulse::default());
+        let (guest, mut workload) = UnixStream::pair().unwrap();
+        let (mut reader, writer) = io::pipe().unwrap();
+        let beating = std::sync::Arc::clone(&pulse);
+        let relay =
+            thread::spawn(move || drain(guest, File::from(OwnedFd::from(writer)), &beating));
+        assert!(!pulse.beats());
+        workload.write_all(&vec![7; 150_000]).unwrap();
+        thread::sleep(std::time::Duration::from_millis(100));
+        assert!(pulse.beats() && pulse.beats(), "the pipe is full");
+        drop(workload);
+        reader.read_to_end(&mut Vec::new()).unwrap();
+        relay.join().unwrap().unwrap();
+        assert!(pulse.beats() && !pulse.beats());
     }
 }

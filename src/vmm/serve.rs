@@ -1,6 +1,7 @@
 //! The process of a machine, from the inside: takes one order with its files, builds, runs, and
 //! ends with its parent.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,14 +10,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
+use husk_init::frame;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::error::{Error, sentence};
 use super::machine::{Parts, Stopped, build};
-use super::uplink::{self, Order, Report};
+use super::uplink::{self, MAX_CONNECTIONS, Order, Report};
 use crate::devices::virtio::vsock::Connector;
 use crate::kvm::Kvm;
 use crate::spec::VmSpec;
+use crate::sys::panics;
 use crate::sys::seqpacket::Seqpacket;
 
 /// Runs the machine that the parent orders over stdin. Reports go the same way; nobody reads the
@@ -25,6 +28,7 @@ pub fn serve() -> ExitCode {
     match io::stdin().as_fd().try_clone_to_owned() {
         Ok(stdin) => {
             let uplink = Arc::new(Seqpacket::from(stdin));
+            report_panics(Arc::clone(&uplink));
             let report = run(&uplink);
             // The parent may be gone; then nobody needs to know.
             let _gone = uplink::send(&uplink, &report, &[]);
@@ -61,11 +65,20 @@ fn run_machine(
     spec: &VmSpec,
     files: Vec<OwnedFd>,
 ) -> Result<Stopped, Error> {
-    let parts = sort_files(spec, files, Box::new(Uplink(Arc::clone(uplink))))?;
+    let parts = sort_files(spec, files, Box::new(Uplink::new(Arc::clone(uplink))))?;
     let machine = build(spec, parts)?;
     uplink::send(uplink, &Report::Built, &[]).map_err(Error::Process)?;
     watch(Arc::clone(uplink)).map_err(Error::Process)?;
     machine.start()?.wait()
+}
+
+/// A thread that panics has its last words told by the parent, and takes the machine with it.
+fn report_panics(uplink: Arc<Seqpacket>) {
+    panics::end_with(move |text| {
+        let text = text.to_owned();
+        // The parent may be gone; then nobody needs to know.
+        let _gone = uplink::send(&uplink, &Report::Failed { text }, &[]);
+    });
 }
 
 /// The kernel ends us when the parent dies, even before the leash is watched.
@@ -112,12 +125,46 @@ fn sort_files(
 }
 
 /// Hands the host's end of each connection to the parent.
-struct Uplink(Arc<Seqpacket>);
+struct Uplink {
+    socket: Arc<Seqpacket>,
+    /// Connections that the guest may still open.
+    left: Cell<usize>,
+}
+
+impl Uplink {
+    fn new(socket: Arc<Seqpacket>) -> Self {
+        let left = Cell::new(MAX_CONNECTIONS);
+        Self { socket, left }
+    }
+}
 
 impl Connector for Uplink {
     fn connect(&self, port: u32) -> io::Result<UnixStream> {
+        let left = self.left.get().checked_sub(1);
+        let left = left.ok_or(io::ErrorKind::QuotaExceeded)?;
+        if port != frame::PORT {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        self.left.set(left);
         let (ours, theirs) = UnixStream::pair()?;
-        uplink::send(&self.0, &Report::Connected { port }, &[theirs.as_fd()])?;
+        uplink::send(&self.socket, &Report::Connected { port }, &[theirs.as_fd()])?;
         Ok(ours)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_connects_for_ever_is_refused_here() {
+        let (ours, theirs) = Seqpacket::pair().unwrap();
+        let uplink = Uplink::new(Arc::new(ours));
+        assert!(uplink.connect(22).is_err());
+        let connected = |_: &i32| uplink.connect(frame::PORT).is_ok();
+        assert_eq!((0..1000).filter(connected).count(), MAX_CONNECTIONS);
+        drop(uplink);
+        let reports = std::iter::from_fn(|| theirs.receive().unwrap());
+        assert_eq!(reports.count(), MAX_CONNECTIONS);
     }
 }

@@ -6,32 +6,30 @@
 //!                                                                   output streams at their end
 //! ```
 //!
-//! Everything that happens arrives as an [`Event`] in one queue, and one function decides.
+//! Everything that happens arrives as an [`Event`] in one queue, and one function decides. It never
+//! waits for the guest: every state that only a guest can leave has a deadline, except a workload
+//! that runs, for which `--timeout` is one.
 
+use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::thread;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use husk_init::exit::Exit;
-use husk_init::frame::{self, Frame, Stream};
+use husk_init::frame::{Frame, Stream};
 use husk_init::job::Job;
 
+use super::channels::Orders;
+use super::console::printable;
 use super::error::Error;
-use super::relay::Stdio;
-use super::uplink::{self, Report};
+use super::relay::Pulse;
+use super::uplink::Report;
 use crate::spec::Signal;
-use crate::sys::seqpacket::Seqpacket;
 use crate::timeline::{Phase, Timeline};
 
-/// Connections a guest may open before they are refused: the control channel, three streams, and
-/// room for one retry of each.
-const MAX_CONNECTIONS: usize = 8;
-
-/// After this long, a second SIGTERM is an order to the machine and not a plea to the workload.
+/// After this long, a second SIGTERM is an order to the machine and not a plea to the workload; and
+/// a workload that `--timeout` killed must be dead.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Something that happened.
@@ -41,10 +39,12 @@ pub enum Event {
     Report(Report),
     /// The machine's process is gone.
     Gone,
-    /// The control channel is up.
-    Control(UnixStream),
+    /// The control channel is up, and this is its way to init.
+    Control(Orders),
     /// Init said something on it.
     Frame(Frame),
+    /// Init closed it.
+    HungUp,
     /// Init broke the protocol.
     Broken(String),
     /// A stream has carried its last byte, or failed.
@@ -56,8 +56,11 @@ pub enum Event {
 /// stdout and stderr.
 const OUTPUTS: usize = 2;
 
-/// How long the last bytes of a machine that is gone may take to come out of its streams.
+/// How long a guest that has finished, or is gone, may be silent before its last byte has come.
 const LAST_BYTES: Duration = Duration::from_secs(2);
+
+/// How long a guest may be silent between its workload's end and its own last word.
+const LEFTOVERS: Duration = Duration::from_secs(60);
 
 /// How far the guest is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +70,24 @@ enum State {
     SettingUp,
     Running,
     Finishing(Exit),
+}
+
+/// How a guest was lost; the later one explains more.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Loss {
+    HungUp,
+    Gone,
+    Stopped(String),
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HungUp => "it hung up",
+            Self::Gone => "its process is gone",
+            Self::Stopped(reason) => reason,
+        })
+    }
 }
 
 /// What a conversation is about.
@@ -94,26 +115,34 @@ pub struct Ending {
 pub struct Talk<'a> {
     topic: Topic,
     timeline: &'a mut Timeline,
+    pulse: Arc<Pulse>,
     state: State,
-    control: Option<UnixStream>,
+    orders: Option<Orders>,
     open_outputs: usize,
     finished: bool,
+    /// Why no new word of the guest's will come.
+    lost: Option<Loss>,
+    /// Whether every word that it said was heard.
+    hung_up: bool,
     deadline: Option<Instant>,
     first_term: Option<Instant>,
     timed_out: bool,
 }
 
 impl<'a> Talk<'a> {
-    /// A conversation about `topic`, whose phases `timeline` takes.
-    pub fn new(topic: Topic, timeline: &'a mut Timeline) -> Self {
+    /// A conversation about `topic`, whose phases `timeline` takes and whose output has this pulse.
+    pub fn new(topic: Topic, pulse: Arc<Pulse>, timeline: &'a mut Timeline) -> Self {
         let deadline = Instant::now().checked_add(topic.boot_deadline);
         Self {
             topic,
             timeline,
+            pulse,
             state: State::Building,
-            control: None,
+            orders: None,
             open_outputs: OUTPUTS,
             finished: false,
+            lost: None,
+            hung_up: false,
             deadline,
             first_term: None,
             timed_out: false,
@@ -123,12 +152,7 @@ impl<'a> Talk<'a> {
     /// Takes events until the workload has ended, or cannot.
     pub fn hold(mut self, events: &Receiver<Event>) -> Result<Ending, Error> {
         loop {
-            let event = match self.deadline {
-                Some(deadline) => {
-                    events.recv_timeout(deadline.saturating_duration_since(Instant::now()))
-                }
-                None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
+            let event = self.next(events);
             let exit = match event {
                 Ok(event) => self.take(event)?,
                 Err(RecvTimeoutError::Timeout) => self.expire()?,
@@ -143,41 +167,59 @@ impl<'a> Talk<'a> {
         }
     }
 
+    /// Waits for an event, until the deadline; events that come without end do not move it.
+    fn next(&self, events: &Receiver<Event>) -> Result<Event, RecvTimeoutError> {
+        let Some(deadline) = self.deadline else {
+            return events.recv().map_err(|_| RecvTimeoutError::Disconnected);
+        };
+        match deadline.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(RecvTimeoutError::Timeout),
+            left => events.recv_timeout(left),
+        }
+    }
+
     /// One event; `Some` when it was the last.
     fn take(&mut self, event: Event) -> Result<Option<Exit>, Error> {
         match event {
-            Event::Report(Report::Built) => self.advance(State::Booting, Phase::Build),
-            Event::Report(Report::Failed { text }) => return Err(Error::Machine(text)),
-            Event::Report(Report::Stopped { reason }) => return self.ended(reason),
-            Event::Gone => return self.ended("its process is gone".to_owned()),
-            Event::Report(Report::Connected { .. }) => {}
-            Event::Control(control) => self.greet(control)?,
+            Event::Report(Report::Built) if self.state == State::Building => {
+                self.advance(State::Booting, Phase::Build);
+            }
+            Event::Report(Report::Built | Report::Connected { .. }) => {}
+            Event::Report(Report::Failed { text }) => {
+                return Err(Error::Machine(printable(text.as_bytes())));
+            }
+            Event::Report(Report::Stopped { reason }) => {
+                return self.lose(Loss::Stopped(printable(reason.as_bytes())));
+            }
+            Event::Gone => return self.lose(Loss::Gone),
+            Event::Control(orders) if self.state == State::Booting => self.greet(orders),
+            Event::Control(_) => return Err(Error::Protocol("it came too early".to_owned())),
+            Event::HungUp => {
+                self.hung_up = true;
+                return self.lose(Loss::HungUp);
+            }
             Event::Closed(stream, result) => return self.close(stream, result),
             Event::Frame(frame) => return self.hear(frame),
-            Event::Broken(text) => return Err(Error::Protocol(text)),
+            Event::Broken(text) => return Err(Error::Protocol(printable(text.as_bytes()))),
             Event::Signal(signal) => return Ok(self.pass_on(signal)),
         }
         Ok(None)
     }
 
     /// Init is up: give it the job.
-    fn greet(&mut self, control: UnixStream) -> Result<(), Error> {
+    fn greet(&mut self, orders: Orders) {
         self.advance(State::SettingUp, Phase::Boot);
         let mut job = self.topic.job.clone();
         job.realtime_ns = realtime_ns();
-        let sent = Frame::Job(Box::new(job)).send(&mut &control);
-        self.control = Some(control);
-        sent.map_err(|error| Error::Protocol(format!("it hung up before its job came ({error})")))
+        orders.send(Frame::Job(Box::new(job)));
+        self.orders = Some(orders);
     }
 
     fn hear(&mut self, frame: Frame) -> Result<Option<Exit>, Error> {
         match (frame, self.state) {
             (Frame::Started { session: 0 }, State::SettingUp) => {
                 self.advance(State::Running, Phase::Setup);
-                self.deadline = self
-                    .topic
-                    .timeout
-                    .and_then(|t| Instant::now().checked_add(t));
+                self.wait_for(self.topic.timeout);
             }
             (
                 Frame::Failed {
@@ -190,45 +232,61 @@ impl<'a> Talk<'a> {
             }
             (Frame::Exited { session: 0, exit }, State::Running) => {
                 self.advance(State::Finishing(exit), Phase::Workload);
-                self.deadline = None;
+                self.wait_for(Some(LEFTOVERS));
             }
-            (Frame::Finished, State::Finishing(_)) => {
+            (Frame::Finished, State::Finishing(_)) if !self.finished => {
                 self.finished = true;
-                return Ok(self.complete());
+                self.wait_for(Some(LAST_BYTES));
             }
             (frame, state) => {
                 let text = format!("{frame:?} while {state:?}");
                 return Err(Error::Protocol(text.chars().take(200).collect()));
             }
         }
-        Ok(None)
+        self.complete()
     }
 
-    /// The machine ended. After the workload's exit that is early but no loss.
-    fn ended(&mut self, reason: String) -> Result<Option<Exit>, Error> {
-        match self.state {
-            State::Finishing(_) => {
-                self.finished = true;
-                self.deadline = Instant::now().checked_add(LAST_BYTES);
-                Ok(self.complete())
-            }
-            _ => Err(Error::Vanished {
-                reason,
-                console: Vec::new(),
-            }),
+    /// How long the guest may take from here on; one that is lost has its time already.
+    fn wait_for(&mut self, limit: Option<Duration>) {
+        if self.lost.is_none() {
+            self.deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+            // What flowed until now says nothing about what comes.
+            let _so_far = self.pulse.beats();
         }
+    }
+
+    /// No new word will come. Those on their way may: an exit, the last bytes of the streams, the
+    /// machine's own report, which says it better.
+    fn lose(&mut self, loss: Loss) -> Result<Option<Exit>, Error> {
+        self.wait_for(Some(LAST_BYTES));
+        self.lost = self.lost.take().max(Some(loss));
+        self.complete()
     }
 
     /// The deadline has passed: too long a boot is an error, too long a workload is killed.
     fn expire(&mut self) -> Result<Option<Exit>, Error> {
-        match self.state {
-            State::Running => {
+        match (self.state, &self.lost) {
+            (State::Finishing(_), _) | (State::Running, Some(_)) if self.pulse.beats() => {
+                // Bytes still flow, or wait for the user: not yet.
+                let limit = if self.is_over() {
+                    LAST_BYTES
+                } else {
+                    LEFTOVERS
+                };
+                self.deadline = Instant::now().checked_add(limit);
+                Ok(None)
+            }
+            (State::Finishing(exit), _) => Ok(Some(exit)),
+            (_, Some(loss)) => Err(vanished(loss)),
+            (State::Running, None) if self.timed_out => {
+                Ok(Some(Exit::Signal(Signal::KILL.number())))
+            }
+            (State::Running, None) => {
                 self.timed_out = true;
-                self.deadline = None;
+                self.wait_for(Some(PATIENCE));
                 self.send_signal(Signal::KILL);
                 Ok(None)
             }
-            State::Finishing(exit) => Ok(Some(exit)),
             _ => {
                 let deadline = self.topic.boot_deadline;
                 Err(Error::Silent {
@@ -239,12 +297,17 @@ impl<'a> Talk<'a> {
         }
     }
 
+    /// Whether the guest has said its last word, or cannot say it any more.
+    fn is_over(&self) -> bool {
+        self.finished || self.lost.is_some()
+    }
+
     /// A signal for the workload; `Some` when it ends the run here and now, because there is no
     /// workload to give it to, or because the workload did not heed the first one.
     fn pass_on(&mut self, signal: Signal) -> Option<Exit> {
         let fatal = signal == Signal::TERM || (1..=3).contains(&signal.number());
         match self.state {
-            State::Running => {
+            State::Running if self.lost.is_none() => {
                 if signal == Signal::TERM && self.out_of_patience() {
                     return Some(Exit::Signal(signal.number()));
                 }
@@ -262,13 +325,11 @@ impl<'a> Talk<'a> {
     }
 
     fn send_signal(&self, signal: Signal) {
-        if let Some(mut control) = self.control.as_ref() {
-            let frame = Frame::Signal {
+        if let Some(orders) = &self.orders {
+            orders.send(Frame::Signal {
                 session: 0,
                 number: signal.number(),
-            };
-            // A guest that is gone is reported by its machine.
-            let _gone = frame.send(&mut control);
+            });
         }
     }
 
@@ -291,96 +352,31 @@ impl<'a> Talk<'a> {
         if stream != Stream::Stdin {
             self.open_outputs = self.open_outputs.saturating_sub(1);
         }
-        Ok(self.complete())
+        self.complete()
     }
 
-    /// The exit, once init has finished and the user's readers have everything.
-    fn complete(&mut self) -> Option<Exit> {
-        match self.state {
-            State::Finishing(exit) if self.finished && self.open_outputs == 0 => {
+    /// The end, once there is nothing more to hear and the user's readers have everything.
+    fn complete(&mut self) -> Result<Option<Exit>, Error> {
+        match (self.state, &self.lost) {
+            (State::Finishing(exit), _) if self.is_over() && self.open_outputs == 0 => {
                 self.timeline.end(Phase::Finish);
-                Some(exit)
+                Ok(Some(exit))
             }
-            _ => None,
+            (State::Building | State::Booting, Some(loss)) => Err(vanished(loss)),
+            (State::SettingUp | State::Running, Some(loss))
+                if *loss > Loss::HungUp && self.hung_up && self.open_outputs == 0 =>
+            {
+                Err(vanished(loss))
+            }
+            _ => Ok(None),
         }
     }
 }
 
-/// Follows the machine's reports and turns them, and every connection of the guest, into events.
-/// Ends when the machine's process does.
-pub fn follow(uplink: Seqpacket, stdio: Stdio, events: Sender<Event>) -> io::Result<()> {
-    let stdio = Arc::new(stdio);
-    let mut connections = 0;
-    thread::Builder::new()
-        .name("uplink".to_owned())
-        .spawn(move || {
-            while let Ok(Some((report, files))) = uplink::receive::<Report>(&uplink) {
-                if let Report::Connected { port: frame::PORT } = report {
-                    connections += 1;
-                    if connections <= MAX_CONNECTIONS {
-                        accept(files, &stdio, &events);
-                    }
-                } else if events.send(Event::Report(report)).is_err() {
-                    return;
-                }
-            }
-            // The talk may be over already.
-            let _over = events.send(Event::Gone);
-        })?;
-    Ok(())
-}
-
-/// One connection: its first frame says what it is.
-fn accept(files: Vec<OwnedFd>, stdio: &Arc<Stdio>, events: &Sender<Event>) {
-    let (stdio, sender) = (Arc::clone(stdio), events.clone());
-    let Some(connection) = files.into_iter().next().map(UnixStream::from) else {
-        return;
-    };
-    let spawned = thread::Builder::new()
-        .name("channel".to_owned())
-        .spawn(move || {
-            if let Err(text) = serve(connection, &stdio, &sender) {
-                let _over = sender.send(Event::Broken(text));
-            }
-        });
-    if let Err(error) = spawned {
-        let _over = events.send(Event::Broken(format!("no thread for it ({error})")));
-    }
-}
-
-fn serve(mut connection: UnixStream, stdio: &Stdio, events: &Sender<Event>) -> Result<(), String> {
-    match Frame::receive(&mut connection) {
-        Ok(Some(Frame::Hello)) => {
-            let writer = connection.try_clone().map_err(|error| error.to_string())?;
-            let _over = events.send(Event::Control(writer));
-            listen(connection, events)
-        }
-        Ok(Some(Frame::Attach { session: 0, stream })) => {
-            let _over = events.send(Event::Closed(stream, stdio.carry(stream, connection)));
-            Ok(())
-        }
-        Ok(Some(_)) => Err("a connection began with the wrong frame".to_owned()),
-        // Hanging up without a word is no offence; the machine's end is reported by the machine.
-        Ok(None) => Ok(()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn listen(mut control: UnixStream, events: &Sender<Event>) -> Result<(), String> {
-    loop {
-        match Frame::receive(&mut control) {
-            Ok(Some(frame)) => {
-                if events.send(Event::Frame(frame)).is_err() {
-                    return Ok(());
-                }
-            }
-            Ok(None) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return Err(error.to_string());
-            }
-            // The guest or its machine is gone: the machine's report says how.
-            Err(_) => return Ok(()),
-        }
+fn vanished(loss: &Loss) -> Error {
+    Error::Vanished {
+        reason: loss.to_string(),
+        console: Vec::new(),
     }
 }
 
@@ -389,4 +385,206 @@ fn realtime_ns() -> u64 {
     since.map_or(0, |elapsed| {
         u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+    use std::thread;
+
+    use husk_init::exit::{Failure, Stage};
+
+    use super::*;
+
+    fn topic() -> Topic {
+        Topic {
+            job: Job::default(),
+            boot_deadline: Duration::from_secs(1),
+            timeout: None,
+        }
+    }
+
+    fn talk(timeline: &mut Timeline) -> Talk<'_> {
+        Talk::new(topic(), Arc::default(), timeline)
+    }
+
+    /// Takes events that end nothing.
+    fn go_on(talk: &mut Talk<'_>, events: Vec<Event>) {
+        for event in events {
+            let shown = format!("{event:?}");
+            assert!(matches!(talk.take(event), Ok(None)), "{shown}");
+        }
+    }
+
+    fn until_running() -> Vec<Event> {
+        vec![
+            Event::Report(Report::Built),
+            Event::Control(Orders::to_nobody()),
+            Event::Frame(Frame::Started { session: 0 }),
+        ]
+    }
+
+    fn exited(code: u8) -> Event {
+        let exit = Exit::Code(code);
+        Event::Frame(Frame::Exited { session: 0, exit })
+    }
+
+    fn closed(stream: Stream) -> Event {
+        Event::Closed(stream, Ok(()))
+    }
+
+    fn stopped() -> Event {
+        Event::Report(Report::Stopped {
+            reason: "it reset".to_owned(),
+        })
+    }
+
+    fn reason(answer: Result<Option<Exit>, Error>) -> String {
+        match answer {
+            Err(Error::Vanished { reason, .. }) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_guest_that_finishes_without_its_streams_is_not_waited_for() {
+        let mut timeline = Timeline::start();
+        let mut talk = talk(&mut timeline);
+        go_on(&mut talk, until_running());
+        go_on(&mut talk, vec![exited(3), Event::Frame(Frame::Finished)]);
+        assert!(talk.deadline.is_some());
+        assert_eq!(talk.expire().unwrap(), Some(Exit::Code(3)));
+    }
+
+    #[test]
+    fn a_guest_that_never_finishes_is_not_waited_for() {
+        let mut timeline = Timeline::start();
+        let mut talk = talk(&mut timeline);
+        go_on(&mut talk, until_running());
+        go_on(&mut talk, vec![exited(3), closed(Stream::Stdout)]);
+        assert!(talk.deadline.is_some());
+        assert_eq!(talk.expire().unwrap(), Some(Exit::Code(3)));
+    }
+
+    #[test]
+    fn a_workload_that_survives_its_timeout_ends_with_the_machine() {
+        let mut timeline = Timeline::start();
+        let mut talk = talk(&mut timeline);
+        talk.topic.timeout = Some(Duration::from_secs(1));
+        go_on(&mut talk, until_running());
+        assert_eq!(talk.expire().unwrap(), None);
+        assert!(talk.deadline.is_some() && talk.timed_out);
+        assert_eq!(talk.expire().unwrap(), Some(Exit::Signal(9)));
+    }
+
+    #[test]
+    fn the_last_bytes_and_words_of_a_guest_that_is_gone_are_taken() {
+        let mut timeline = Timeline::start();
+        let mut dead = talk(&mut timeline);
+        go_on(&mut dead, until_running());
+        go_on(&mut dead, vec![stopped(), Event::Gone, Event::HungUp]);
+        go_on(&mut dead, vec![closed(Stream::Stdout)]);
+        assert_eq!(reason(dead.take(closed(Stream::Stderr))), "it reset");
+        let mut timeline = Timeline::start();
+        let mut done = talk(&mut timeline);
+        go_on(&mut done, until_running());
+        go_on(
+            &mut done,
+            vec![stopped(), closed(Stream::Stderr), exited(4)],
+        );
+        let last = done.take(closed(Stream::Stdout));
+        assert_eq!(last.unwrap(), Some(Exit::Code(4)));
+    }
+
+    #[test]
+    fn a_guest_that_hangs_up_and_lives_is_lost() {
+        let mut timeline = Timeline::start();
+        let mut talk = talk(&mut timeline);
+        go_on(&mut talk, until_running());
+        go_on(&mut talk, vec![Event::HungUp]);
+        assert!(talk.deadline.is_some());
+        assert_eq!(reason(talk.expire()), "it hung up");
+    }
+
+    #[test]
+    fn a_machine_that_dies_before_its_guest_speaks_is_told_at_once() {
+        let mut timeline = Timeline::start();
+        let mut talk = talk(&mut timeline);
+        go_on(&mut talk, vec![Event::Report(Report::Built)]);
+        assert_eq!(reason(talk.take(Event::Gone)), "its process is gone");
+    }
+
+    #[test]
+    fn what_a_machine_says_cannot_fool_a_terminal() {
+        let mut timeline = Timeline::start();
+        let text = "\x1b[2Jtwo\nlines".to_owned();
+        let answer = talk(&mut timeline).take(Event::Report(Report::Failed { text }));
+        let said = answer.unwrap_err().to_string();
+        assert!(!said.contains(char::is_control), "{said:?}");
+    }
+
+    fn any_event(number: u8) -> Event {
+        match number % 16 {
+            0 => Event::Report(Report::Built),
+            1 => Event::Control(Orders::to_nobody()),
+            2 => Event::Frame(Frame::Started { session: 0 }),
+            3 => exited(0),
+            4 => Event::Frame(Frame::Finished),
+            5 => closed(Stream::Stdout),
+            6 => closed(Stream::Stderr),
+            7 => closed(Stream::Stdin),
+            8 => Event::HungUp,
+            9 => Event::Gone,
+            10 => stopped(),
+            11 => Event::Signal(Signal::TERM),
+            12 => Event::Frame(Frame::Hello),
+            13 => Event::Frame(Frame::Failed {
+                session: 0,
+                failure: Failure {
+                    stage: Stage::Exec,
+                    errno: 2,
+                    detail: Vec::new(),
+                },
+            }),
+            14 => Event::Broken("x".to_owned()),
+            _ => Event::Report(Report::Connected { port: 1 }),
+        }
+    }
+
+    proptest::proptest! {
+        /// Whatever comes, in whatever order: the talk ends, or waits for a workload that runs.
+        #[test]
+        fn no_order_of_events_is_waited_for_forever(
+            numbers in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40),
+        ) {
+            let mut timeline = Timeline::start();
+            let mut talk = talk(&mut timeline);
+            for number in numbers {
+                if !matches!(talk.take(any_event(number)), Ok(None)) {
+                    return Ok(());
+                }
+            }
+            proptest::prop_assert!(talk.deadline.is_some() || talk.state == State::Running);
+            proptest::prop_assert!(talk.timeline.phases().len() < 8);
+        }
+    }
+
+    #[test]
+    fn a_guest_meets_its_deadline_whether_silent_or_not() {
+        for flood in [0, 10_000_000] {
+            let mut timeline = Timeline::start();
+            let mut topic = topic();
+            topic.boot_deadline = Duration::from_millis(20);
+            let (sender, events) = sync_channel(10);
+            let flooder = thread::spawn(move || {
+                let connected = || Event::Report(Report::Connected { port: 1 });
+                (0..flood).any(|_| sender.send(connected()).is_err());
+                thread::sleep(Duration::from_millis(100));
+            });
+            let ending = Talk::new(topic, Arc::default(), &mut timeline).hold(&events);
+            assert!(matches!(ending, Err(Error::Silent { .. })));
+            drop(events);
+            flooder.join().unwrap();
+        }
+    }
 }

@@ -18,6 +18,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::spec::VmSpec;
 use crate::sys::seqpacket::Seqpacket;
 
+/// Connections that a guest may open in its life: the control channel, three streams, and room for
+/// one retry of each. Both sides count: the machine, so that a guest cannot keep `husk run` busy,
+/// and `husk run`, because a machine that was taken over does not count.
+pub const MAX_CONNECTIONS: usize = 8;
+
 /// From `husk run` to the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {

@@ -1,12 +1,12 @@
 //! One run behind the wall of a machine: launch, talk, take down.
 
-use std::io;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
+use super::channels;
 use super::error::Error;
-use super::launch::{Launched, launch};
-use super::relay::Stdio;
-use super::talk::{self, Ending, Event, Talk, Topic};
+use super::launch::launch;
+use super::relay::{Pulse, Stdio};
+use super::talk::{Ending, Event, Talk, Topic};
 use crate::spec::{Signal, VmSpec};
 use crate::sys::signals;
 use crate::timeline::{Phase, Timeline};
@@ -36,16 +36,16 @@ pub fn run(
     signals::deliver(&FORWARDED, deliver).map_err(Error::Process)?;
     let machine = launch(spec)?;
     timeline.end(Phase::Prepare);
-    let ending = follow(&machine, stdio, sender)
+    let pulse = Arc::new(Pulse::default());
+    let stdio = (stdio, topic.job.process.stdin);
+    let uplink = machine.uplink.try_clone();
+    let ending = uplink
+        .and_then(|uplink| channels::follow(uplink, stdio, Arc::clone(&pulse), sender))
         .map_err(Error::Process)
-        .and_then(|()| Talk::new(topic, timeline).hold(&events));
+        .and_then(|()| Talk::new(topic, pulse, timeline).hold(&events));
     let console = machine.finish();
     timeline.end(Phase::Stop);
     ending.map_err(|error| with_console(error, console))
-}
-
-fn follow(machine: &Launched, stdio: Stdio, events: mpsc::Sender<Event>) -> io::Result<()> {
-    talk::follow(machine.uplink.try_clone()?, stdio, events)
 }
 
 /// An end that the console explains is told with its last lines.

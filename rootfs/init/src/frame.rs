@@ -120,6 +120,11 @@ impl Frame {
     /// Reads one frame; `None` when the peer closed the channel between two frames. A peer that
     /// breaks the format is an error of kind `InvalidData`.
     pub fn receive(from: &mut impl Read) -> io::Result<Option<Self>> {
+        Self::receive_within(from, MAX_PAYLOAD)
+    }
+
+    /// Reads one frame of a peer that has no reason to send more than `most` bytes of payload.
+    pub fn receive_within(from: &mut impl Read, most: u32) -> io::Result<Option<Self>> {
         let mut header = [0; HEADER_LEN];
         if !fill(from, &mut header)? {
             return Ok(None);
@@ -129,7 +134,7 @@ impl Frame {
         if version != VERSION {
             return Err(invalid(WireError::UnknownTag(version)));
         }
-        if length > MAX_PAYLOAD {
+        if length > most {
             return Err(invalid(WireError::TooLong(length)));
         }
         // Grown as bytes arrive: a length alone never reserves memory.

@@ -3,7 +3,7 @@
 use std::io;
 
 use virtio_queue::desc::split::Descriptor;
-use virtio_queue::{Queue, QueueT};
+use virtio_queue::{Queue, QueueOwnedT};
 use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::kvm::memory::Mem;
@@ -30,9 +30,12 @@ pub struct Chain {
 
 impl Chain {
     /// The next chain of `queue`; `None` when there is none. A chain whose writable part does not
-    /// come last is an error (virtio 1.2, 2.7.4.2).
+    /// come last is an error (virtio 1.2, 2.7.4.2), and so is an available ring that claims more
+    /// chains than the queue has: taken for an empty one, it would be looked into for ever.
     pub fn pop(queue: &mut Queue, mem: &Mem) -> io::Result<Option<Self>> {
-        let Some(descriptors) = queue.pop_descriptor_chain(&**mem) else {
+        let available = queue.iter(&**mem);
+        let mut available = available.map_err(|_| broken("an available ring out of bounds"))?;
+        let Some(descriptors) = available.next() else {
             return Ok(None);
         };
         let head = descriptors.head_index();

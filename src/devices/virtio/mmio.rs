@@ -119,9 +119,11 @@ impl Transport {
         self.status & reg::DRIVER_OK != 0 && self.status & (reg::NEEDS_RESET | reg::FAILED) == 0
     }
 
-    /// A driver that broke the protocol, or a device that broke, needs a reset (2.1.2).
+    /// A driver that broke the protocol, or a device that broke, needs a reset (2.1.2). Until then
+    /// nothing serves the device, so it lets go of whatever could wake it.
     fn fail_on(&mut self, served: std::io::Result<()>) {
         if served.is_err() {
+            drop(self.device.stop());
             self.status |= reg::NEEDS_RESET;
             self.line.signal(Cause::Config);
         }
@@ -136,6 +138,7 @@ impl Transport {
             return self.reset();
         }
         if status & reg::FAILED != 0 {
+            drop(self.device.stop());
             self.status |= reg::FAILED;
         } else if STEPS.contains(&(self.status, status)) {
             match status ^ self.status {

@@ -1,14 +1,43 @@
 //! The vCPU as an instruction sees it: registers, and memory at linear addresses.
 
+use std::ops::Range;
+
 use iced_x86::{Instruction, OpKind, Register};
 use kvm_bindings::{kvm_regs, kvm_sregs};
 use kvm_ioctls::VcpuFd;
 use vm_memory::{Bytes, GuestAddress};
 
+use super::paging::{Access, Fault, Paging};
 use crate::kvm::error::{Error, refused};
 use crate::kvm::memory::Mem;
 
 const PAGE: u64 = 4096;
+
+/// Control register bits (SDM 3A, 2.5) and EFER (2.2.1).
+const CR0_WP: u64 = 1 << 16;
+const CR4_LA57: u64 = 1 << 12;
+const EFER_LMA: u64 = 1 << 10;
+
+/// Why an instruction has no effect.
+#[derive(Debug)]
+pub enum Trap {
+    /// The guest takes an exception.
+    Fault(Fault),
+    /// The machine cannot go on.
+    Failed(Error),
+}
+
+impl From<Error> for Trap {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Fault> for Trap {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
 
 /// Longest instruction of x86, bytes.
 const MAX_INSTRUCTION: usize = 15;
@@ -53,12 +82,41 @@ impl<'a> Cpu<'a> {
         }
     }
 
-    /// The bytes at RIP, up to the end of the page that they begin in, or of the instruction.
-    pub fn fetch(&self) -> Result<Vec<u8>, Error> {
-        let left_in_page = usize::try_from(PAGE - self.regs.rip % PAGE).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; MAX_INSTRUCTION.min(left_in_page)];
-        self.read(self.regs.rip, &mut bytes)?;
+    /// The bytes at RIP: as many as the longest instruction has, or as its page has when the next
+    /// one is not there.
+    pub fn fetch(&self) -> Result<Vec<u8>, Trap> {
+        let mut bytes = vec![0; MAX_INSTRUCTION];
+        if self.read(self.regs.rip, &mut bytes).is_err() {
+            let left_in_page = usize::try_from(PAGE - self.regs.rip % PAGE).unwrap_or(usize::MAX);
+            bytes.truncate(left_in_page);
+            self.read(self.regs.rip, &mut bytes)?;
+        }
         Ok(bytes)
+    }
+
+    /// Has the guest take an exception where the instruction is.
+    pub fn raise(&self, fault: Fault) -> Result<(), Error> {
+        if let Some(address) = fault.address {
+            let sregs = kvm_sregs {
+                cr2: address,
+                ..self.sregs
+            };
+            let set = self.fd.set_sregs(&sregs);
+            set.map_err(refused("KVM_SET_SREGS"))?;
+        }
+        self.inject(fault.vector, Some(fault.code))
+    }
+
+    /// Has the guest take an exception as soon as it runs.
+    pub fn inject(&self, vector: u8, code: Option<u32>) -> Result<(), Error> {
+        let events = self.fd.get_vcpu_events();
+        let mut events = events.map_err(refused("KVM_GET_VCPU_EVENTS"))?;
+        events.exception.injected = 1;
+        events.exception.nr = vector;
+        events.exception.has_error_code = u8::from(code.is_some());
+        events.exception.error_code = code.unwrap_or(0);
+        let set = self.fd.set_vcpu_events(&events);
+        set.map_err(refused("KVM_SET_VCPU_EVENTS"))
     }
 
     /// XCR0: the state components in use.
@@ -97,7 +155,7 @@ impl<'a> Cpu<'a> {
     }
 
     /// The value of an operand: register, memory or immediate.
-    pub fn operand(&self, instruction: &Instruction, operand: u32) -> Result<u64, Error> {
+    pub fn operand(&self, instruction: &Instruction, operand: u32) -> Result<u64, Trap> {
         match instruction.op_kind(operand) {
             OpKind::Register => Ok(self.register(instruction.op_register(operand))),
             OpKind::Memory => {
@@ -128,44 +186,61 @@ impl<'a> Cpu<'a> {
     }
 
     /// Reads guest memory at a linear address.
-    pub fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), Error> {
-        self.each_page(address, bytes.len(), |physical, range| {
-            self.mem.read_slice(&mut bytes[range], physical).is_ok()
-        })
+    pub fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), Trap> {
+        let parts = self.parts(address, bytes.len(), Access::Read)?;
+        for (physical, range) in parts {
+            let read = self.mem.read_slice(&mut bytes[range], physical);
+            read.map_err(|_| no_memory(address))?;
+        }
+        Ok(())
     }
 
-    /// Writes guest memory at a linear address.
-    pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Error> {
-        self.each_page(address, bytes.len(), |physical, range| {
-            self.mem.write_slice(&bytes[range], physical).is_ok()
-        })
+    /// Writes guest memory at a linear address: all of it, or nothing where a part of it faults.
+    pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Trap> {
+        let parts = self.parts(address, bytes.len(), Access::Write)?;
+        for (physical, range) in parts {
+            let written = self.mem.write_slice(&bytes[range], physical);
+            written.map_err(|_| no_memory(address))?;
+        }
+        Ok(())
     }
 
     /// Splits an access at page bounds and translates each part.
-    fn each_page(
+    fn parts(
         &self,
         address: u64,
         len: usize,
-        mut access: impl FnMut(GuestAddress, std::ops::Range<usize>) -> bool,
-    ) -> Result<(), Error> {
+        access: Access,
+    ) -> Result<Vec<(GuestAddress, Range<usize>)>, Trap> {
+        let mut parts = Vec::new();
         let mut done = 0;
         while done < len {
             let linear = address.wrapping_add(done as u64);
             let in_page = usize::try_from(PAGE - linear % PAGE).unwrap_or(usize::MAX);
             let part = in_page.min(len - done);
-            let translated = self
-                .fd
-                .translate_gva(linear)
-                .map_err(refused("KVM_TRANSLATE"))?;
-            let physical = GuestAddress(translated.physical_address);
-            if translated.valid == 0 || !access(physical, done..done + part) {
-                return Err(Error::Instruction(format!(
-                    "an operand at {linear:#x} is not memory"
-                )));
-            }
+            parts.push((self.translate(linear, access)?, done..done + part));
             done += part;
         }
-        Ok(())
+        Ok(parts)
+    }
+
+    fn translate(&self, linear: u64, access: Access) -> Result<GuestAddress, Trap> {
+        let sregs = &self.sregs;
+        if sregs.efer & EFER_LMA != 0 {
+            let paging = Paging {
+                root: sregs.cr3,
+                levels: if sregs.cr4 & CR4_LA57 != 0 { 5 } else { 4 },
+                write_protect: sregs.cr0 & CR0_WP != 0,
+                user: sregs.cs.dpl == 3,
+            };
+            return Ok(paging.translate(self.mem, linear, access)?);
+        }
+        let translated = self.fd.translate_gva(linear);
+        let translated = translated.map_err(refused("KVM_TRANSLATE"))?;
+        match translated.valid {
+            0 => Err(no_memory(linear).into()),
+            _ => Ok(GuestAddress(translated.physical_address)),
+        }
     }
 
     fn slot(&self, register: Register) -> &u64 {
@@ -213,6 +288,11 @@ impl<'a> Cpu<'a> {
             _ => &mut regs.r15,
         }
     }
+}
+
+/// Page tables that lead to a device, or to nothing.
+fn no_memory(linear: u64) -> Error {
+    Error::Instruction(format!("an operand at {linear:#x} is not memory"))
 }
 
 fn is_high_byte(register: Register) -> bool {

@@ -2,8 +2,8 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::cpu::Cpu;
-use crate::kvm::error::{Error, refused};
+use super::cpu::{Cpu, Trap};
+use crate::kvm::error::refused;
 
 /// Control word after FNINIT (SDM 1, 8.1.5).
 const INITIAL_CONTROL: u16 = 0x37f;
@@ -12,7 +12,7 @@ const INITIAL_CONTROL: u16 = 0x37f;
 const KEPT_STATUS: u16 = 0x7f00;
 
 /// Applies FNINIT, FNCLEX, EMMS, LDMXCSR or STMXCSR.
-pub fn execute(cpu: &mut Cpu<'_>, instruction: &Instruction) -> Result<(), Error> {
+pub fn execute(cpu: &mut Cpu<'_>, instruction: &Instruction) -> Result<(), Trap> {
     let mut fpu = cpu.fd.get_fpu().map_err(refused("KVM_GET_FPU"))?;
     match instruction.mnemonic() {
         Mnemonic::Fninit => {
@@ -34,5 +34,6 @@ pub fn execute(cpu: &mut Cpu<'_>, instruction: &Instruction) -> Result<(), Error
             fpu.mxcsr = u32::from_le_bytes(bytes);
         }
     }
-    cpu.fd.set_fpu(&fpu).map_err(refused("KVM_SET_FPU"))
+    let set = cpu.fd.set_fpu(&fpu);
+    Ok(set.map_err(refused("KVM_SET_FPU"))?)
 }

@@ -9,15 +9,16 @@
 mod cpu;
 mod fpu;
 mod integer;
+mod paging;
 mod xstate;
 
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 use kvm_ioctls::VcpuFd;
 
-use self::cpu::Cpu;
+use self::cpu::{Cpu, Trap};
 use self::integer::Flags;
 use self::xstate::Layout;
-use super::error::{Error, refused};
+use super::error::Error;
 use super::host::Kvm;
 use super::memory::Mem;
 
@@ -40,33 +41,40 @@ impl Assist {
         }
     }
 
-    /// Completes the instruction at RIP, whose bytes KVM gave, or which are read from memory.
+    /// Completes the instruction at RIP, whose bytes KVM gave, or which are read from memory; or has
+    /// the guest take the exception that it raises.
     pub fn complete(&self, fd: &VcpuFd, bytes: &[u8]) -> Result<(), Error> {
         let mut cpu = Cpu::load(fd, &self.mem)?;
-        let fetched;
-        let bytes = if bytes.is_empty() {
-            fetched = cpu.fetch()?;
-            &fetched[..]
-        } else {
-            bytes
-        };
-        let rip = cpu.regs.rip;
-        let instruction =
-            Decoder::with_ip(cpu.bitness(), bytes, rip, DecoderOptions::NONE).decode();
-        cpu.regs.rip = instruction.next_ip();
-        if !self.execute(&mut cpu, &instruction)? {
-            let shown: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            let mnemonic = format!("{:?}", instruction.mnemonic()).to_lowercase();
-            return Err(Error::Instruction(format!(
-                "{mnemonic} at {rip:#x} ({})",
-                shown.join(" ")
-            )));
+        match self.step(&mut cpu, bytes) {
+            Ok(()) => cpu.store(),
+            Err(Trap::Fault(fault)) => cpu.raise(fault),
+            Err(Trap::Failed(error)) => Err(error),
         }
-        cpu.store()
+    }
+
+    fn step(&self, cpu: &mut Cpu<'_>, bytes: &[u8]) -> Result<(), Trap> {
+        let rip = cpu.regs.rip;
+        let mut instruction = decode(cpu, bytes);
+        let fetched;
+        let mut bytes = bytes;
+        if instruction.is_invalid() {
+            // KVM gives no bytes, or those of one page, where the instruction has some of the next.
+            fetched = cpu.fetch()?;
+            bytes = &fetched;
+            instruction = decode(cpu, bytes);
+        }
+        cpu.regs.rip = instruction.next_ip();
+        if self.execute(cpu, &instruction)? {
+            return Ok(());
+        }
+        let shown: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mnemonic = format!("{:?}", instruction.mnemonic()).to_lowercase();
+        let text = format!("{mnemonic} at {rip:#x} ({})", shown.join(" "));
+        Err(Error::Instruction(text).into())
     }
 
     /// Applies one instruction's effect; false when it is none that we know.
-    fn execute(&self, cpu: &mut Cpu<'_>, instruction: &Instruction) -> Result<bool, Error> {
+    fn execute(&self, cpu: &mut Cpu<'_>, instruction: &Instruction) -> Result<bool, Trap> {
         match instruction.mnemonic() {
             // Hints, and fences of a machine whose kernel runs one instruction at a time.
             Mnemonic::Nop
@@ -85,7 +93,7 @@ impl Assist {
             | Mnemonic::Mfence
             | Mnemonic::Sfence
             | Mnemonic::Serialize => {}
-            Mnemonic::Int3 => breakpoint(cpu)?,
+            Mnemonic::Int3 => cpu.inject(BREAKPOINT_VECTOR, None)?,
             Mnemonic::Clac => cpu.regs.rflags &= !Flags::AC,
             Mnemonic::Stac => cpu.regs.rflags |= Flags::AC,
             Mnemonic::Xgetbv => xgetbv(cpu)?,
@@ -114,8 +122,12 @@ impl Assist {
     }
 }
 
+fn decode(cpu: &Cpu<'_>, bytes: &[u8]) -> Instruction {
+    Decoder::with_ip(cpu.bitness(), bytes, cpu.regs.rip, DecoderOptions::NONE).decode()
+}
+
 /// An integer instruction: one or two sources, a destination, flags.
-fn compute(cpu: &mut Cpu<'_>, instruction: &Instruction) -> Result<bool, Error> {
+fn compute(cpu: &mut Cpu<'_>, instruction: &Instruction) -> Result<bool, Trap> {
     let Some(operation) = integer::operation(instruction.mnemonic()) else {
         return Ok(false);
     };
@@ -137,19 +149,6 @@ fn compute(cpu: &mut Cpu<'_>, instruction: &Instruction) -> Result<bool, Error> 
     cpu.set_register(instruction.op0_register(), result);
     flags.apply(&mut cpu.regs.rflags);
     Ok(true)
-}
-
-fn breakpoint(cpu: &Cpu<'_>) -> Result<(), Error> {
-    let mut events = cpu
-        .fd
-        .get_vcpu_events()
-        .map_err(refused("KVM_GET_VCPU_EVENTS"))?;
-    events.exception.injected = 1;
-    events.exception.nr = BREAKPOINT_VECTOR;
-    events.exception.has_error_code = 0;
-    cpu.fd
-        .set_vcpu_events(&events)
-        .map_err(refused("KVM_SET_VCPU_EVENTS"))
 }
 
 fn xgetbv(cpu: &mut Cpu<'_>) -> Result<(), Error> {

@@ -14,7 +14,8 @@ use iced_x86::{Instruction, Register};
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, Xsave};
 use kvm_ioctls::Cap;
 
-use super::cpu::Cpu;
+use super::cpu::{Cpu, Trap};
+use super::paging::Fault;
 use crate::kvm::error::{Error, refused};
 use crate::kvm::host::Kvm;
 
@@ -27,6 +28,8 @@ const HEADER: usize = 512;
 const EXTENDED: usize = 576;
 /// MXCSR and its mask.
 const MXCSR: std::ops::Range<usize> = 24..32;
+/// The mask of a processor that says 0.
+const DEFAULT_MXCSR_MASK: u64 = 0xffbf;
 /// x87 state: before and after MXCSR.
 const X87_PARTS: [std::ops::Range<usize>; 2] = [0..24, 32..160];
 /// XMM registers.
@@ -103,10 +106,10 @@ pub fn save(
     instruction: &Instruction,
     layout: &Layout,
     compact: bool,
-) -> Result<(), Error> {
+) -> Result<(), Trap> {
     let mask = requested(cpu)?;
     let state = get(cpu, layout)?;
-    let address = cpu.address(instruction)?;
+    let address = aligned(cpu.address(instruction)?)?;
     let (_, len) = layout.places(mask, compact);
     let mut area = vec![0; len];
     cpu.read(address, &mut area)?;
@@ -115,11 +118,29 @@ pub fn save(
 }
 
 /// XRSTOR and XRSTORS.
-pub fn restore(cpu: &Cpu<'_>, instruction: &Instruction, layout: &Layout) -> Result<(), Error> {
+pub fn restore(cpu: &Cpu<'_>, instruction: &Instruction, layout: &Layout) -> Result<(), Trap> {
     let mask = requested(cpu)?;
-    let address = cpu.address(instruction)?;
+    let address = aligned(cpu.address(instruction)?)?;
+    let area = image(layout, mask, |offset, bytes| {
+        cpu.read(address.wrapping_add(offset as u64), bytes)
+    })?;
+    let mut state = get(cpu, layout)?;
+    if mask & (SSE | AVX) != 0 && !is_mxcsr(&area, &state) {
+        return Err(Fault::PROTECTION.into());
+    }
+    merge_restored(&area, &mut state, mask, layout);
+    Ok(set(cpu, layout, &state)?)
+}
+
+/// The memory image of XRSTOR, by `read` at offsets of it. Its header says how long it is, and is
+/// read once: another CPU may be changing it.
+fn image(
+    layout: &Layout,
+    mask: u64,
+    mut read: impl FnMut(usize, &mut [u8]) -> Result<(), Trap>,
+) -> Result<Vec<u8>, Trap> {
     let mut area = vec![0; EXTENDED];
-    cpu.read(address, &mut area)?;
+    read(0, &mut area)?;
     let compacted = word(&area, HEADER + 8);
     let present = if compacted & COMPACTED != 0 {
         compacted
@@ -128,10 +149,26 @@ pub fn restore(cpu: &Cpu<'_>, instruction: &Instruction, layout: &Layout) -> Res
     };
     let (_, len) = layout.places(present & !COMPACTED, compacted & COMPACTED != 0);
     area.resize(len, 0);
-    cpu.read(address, &mut area)?;
-    let mut state = get(cpu, layout)?;
-    merge_restored(&area, &mut state, mask, layout);
-    set(cpu, layout, &state)
+    read(EXTENDED, &mut area[EXTENDED..])?;
+    Ok(area)
+}
+
+/// Areas begin at multiples of 64 bytes.
+fn aligned(address: u64) -> Result<u64, Fault> {
+    match address % 64 {
+        0 => Ok(address),
+        _ => Err(Fault::PROTECTION),
+    }
+}
+
+/// Whether the image's MXCSR has only bits that the processor's mask in `state` has (SDM 1, 11.6.6).
+fn is_mxcsr(area: &[u8], state: &[u8]) -> bool {
+    let [value, mask] = [area, state].map(|bytes| word(bytes, MXCSR.start));
+    let mask = match mask >> 32 {
+        0 => DEFAULT_MXCSR_MASK,
+        mask => mask,
+    };
+    value & u64::from(u32::MAX) & !mask == 0
 }
 
 /// EDX:EAX and XCR0: the components that the instruction is about.
@@ -307,5 +344,59 @@ mod tests {
             "an absent component becomes initial"
         );
         assert_eq!(kept[200], 1);
+    }
+
+    #[test]
+    fn a_header_that_changes_while_it_is_read_is_read_once() {
+        let (layout, mask) = (layout(), X87 | SSE | AVX | 1 << 5);
+        let mut reads = 0;
+        let area = image(&layout, mask, |offset, bytes| {
+            reads += 1;
+            bytes.fill(0);
+            // First standard and short, then compacted and with everything in use.
+            if let Some(header) = bytes.get_mut(HEADER..EXTENDED).filter(|_| reads > 1) {
+                header.fill(0xff);
+            }
+            assert_eq!((offset, bytes.len()), [(0, 576), (576, 576)][reads - 1]);
+            Ok(())
+        });
+        merge_restored(&area.unwrap(), &mut state(), mask, &layout);
+    }
+
+    #[test]
+    fn mxcsr_has_reserved_bits_and_areas_an_alignment() {
+        let mut area = vec![0; EXTENDED];
+        let mut state = state();
+        state[MXCSR].copy_from_slice(&[0, 0, 0, 0, 0xff, 0xff, 0, 0]);
+        area[MXCSR.start..][..4].copy_from_slice(&0x1f80u32.to_le_bytes());
+        assert!(is_mxcsr(&area, &state));
+        area[MXCSR.start..][..4].copy_from_slice(&0x1_0000u32.to_le_bytes());
+        assert!(!is_mxcsr(&area, &state));
+        assert_eq!(aligned(0x1040), Ok(0x1040));
+        assert_eq!(aligned(0x1048), Err(Fault::PROTECTION));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_image_makes_it_panic(
+            header in proptest::collection::vec(proptest::prelude::any::<u8>(), 64),
+            mask: u64,
+        ) {
+            let layout = layout();
+            let area = image(&layout, mask, |offset, bytes| {
+                bytes.fill(0x5a);
+                if offset == 0 {
+                    bytes[HEADER..EXTENDED].copy_from_slice(&header);
+                }
+                Ok(())
+            });
+            let area = area.unwrap();
+            proptest::prop_assert!(area.len() <= 1152);
+            merge_restored(&area, &mut state(), mask, &layout);
+            for compact in [false, true] {
+                let mut area = vec![0; layout.places(mask, compact).1];
+                merge_saved(&state(), &mut area, mask, &layout, compact);
+            }
+        }
     }
 }

@@ -169,6 +169,11 @@ impl Driver {
         self.put(ring + 2, &index.to_le_bytes());
     }
 
+    /// Claims that chains are available up to `index`.
+    pub fn set_available_index(&mut self, queue: usize, index: u16) {
+        self.put(ring(queue) + AVAILABLE + 2, &index.to_le_bytes());
+    }
+
     pub fn notify(&mut self, queue: usize) {
         self.write(reg::QUEUE_NOTIFY, u32::try_from(queue).unwrap());
     }

@@ -2,6 +2,7 @@
 
 mod blk;
 mod driver;
+mod hostile;
 mod mmio;
 mod rng;
 mod vsock;

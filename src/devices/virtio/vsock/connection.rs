@@ -40,6 +40,8 @@ pub struct CreditViolation;
 pub struct Connection {
     /// The host's end.
     pub socket: UnixStream,
+    /// What the socket is watched for, as epoll flags.
+    pub watched: u32,
     pending: VecDeque<u8>,
     consumed: u32,
     announced: u32,
@@ -56,6 +58,7 @@ impl Connection {
     pub fn new(socket: UnixStream, request: &Header) -> Self {
         Self {
             socket,
+            watched: 0,
             pending: VecDeque::new(),
             consumed: 0,
             announced: 0,

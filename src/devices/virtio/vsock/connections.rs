@@ -56,11 +56,16 @@ impl Connections {
         self.epoll.as_fd()
     }
 
-    /// Adds a stream; refused when there are too many.
-    pub fn add(&mut self, key: Key, socket: UnixStream, request: &Header) -> io::Result<()> {
+    /// Whether there may be one more stream, of these ports.
+    pub fn admit(&self, key: Key) -> io::Result<()> {
         if self.streams.len() >= MOST || self.streams.contains_key(&key) {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
+        Ok(())
+    }
+
+    /// Adds a stream that was admitted.
+    pub fn add(&mut self, key: Key, socket: UnixStream, request: &Header) -> io::Result<()> {
         socket.set_nonblocking(true)?;
         epoll::add(&self.epoll, &socket, data(key), epoll::EventFlags::empty())?;
         self.streams.insert(key, Connection::new(socket, request));
@@ -115,7 +120,7 @@ impl Connections {
 
     /// Watches a socket for what its stream can use, and ends a stream that is over.
     pub fn settle(&mut self, key: Key) {
-        let Some(stream) = self.streams.get(&key) else {
+        let Some(stream) = self.streams.get_mut(&key) else {
             return;
         };
         if stream.is_over() {
@@ -125,11 +130,15 @@ impl Connections {
         flags.set(epoll::EventFlags::IN, stream.wants_input() && !self.paused);
         flags.set(epoll::EventFlags::OUT, stream.wants_output());
         if flags.is_empty() {
-            // A hang-up would be reported for ever.
+            // A hang-up is reported whether asked for or not: once is enough.
             flags = epoll::EventFlags::ONESHOT;
         }
-        // Fails only for a socket that is not in the epoll, and then nobody watches it.
-        let _unwatched = epoll::modify(&self.epoll, &stream.socket, data(key), flags);
+        // What is watched for already is not asked for again, which would report it again.
+        if stream.watched != flags.bits() {
+            stream.watched = flags.bits();
+            // Fails only for a socket that is not in the epoll, and then nobody watches it.
+            let _unwatched = epoll::modify(&self.epoll, &stream.socket, data(key), flags);
+        }
     }
 
     /// The next packet for the guest, its data in `buffer`; streams take turns.

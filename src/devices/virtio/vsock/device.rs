@@ -93,11 +93,7 @@ impl Vsock {
             return self.connections.forget(key);
         }
         if header.op == op::REQUEST {
-            let socket = self.connector.connect(header.dst_port);
-            if socket
-                .and_then(|socket| self.connections.add(key, socket, header))
-                .is_err()
-            {
+            if self.connect(key, header).is_err() {
                 self.connections.reset(key);
             }
             return;
@@ -116,13 +112,18 @@ impl Vsock {
         self.connections.settle(key);
     }
 
+    /// Asks the host for the other end of a stream, unless it would be refused anyway.
+    fn connect(&mut self, key: Key, request: &Header) -> io::Result<()> {
+        self.connections.admit(key)?;
+        let socket = self.connector.connect(key.host)?;
+        self.connections.add(key, socket, request)
+    }
+
     /// Sends what there is, as far as the driver gave buffers.
     fn receive(&mut self) -> io::Result<()> {
         loop {
             while let Some(chain) = self.pop(RECEIVE)? {
-                let room = total(&chain.writable)
-                    .saturating_sub(HEADER_LEN)
-                    .min(MOST_DATA);
+                let room = room(&chain)?;
                 let Some(header) = self.connections.next(&mut self.buffer[..room]) else {
                     self.unpop(RECEIVE);
                     self.connections.pause(false);
@@ -171,6 +172,15 @@ impl Vsock {
         self.active
             .as_mut()
             .map_or(Ok(false), |active| active.rearm(queue))
+    }
+}
+
+/// Bytes of data that a receive buffer takes. One that takes none would make every read of a socket
+/// look like its end.
+fn room(chain: &Chain) -> io::Result<usize> {
+    match total(&chain.writable).checked_sub(HEADER_LEN) {
+        Some(room) if room > 0 => Ok(room.min(MOST_DATA)),
+        _ => Err(broken("a receive buffer without room for data")),
     }
 }
 
