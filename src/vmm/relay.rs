@@ -1,12 +1,18 @@
 //! The three streams between `husk run` and the workload: raw bytes, a thread each.
+//!
+//! They are read and written, not spliced, so not by `io::copy`: a splice into a pipe holds the pipe
+//! while it waits for more to come, and who reads the other end gets nothing until then.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use husk_init::frame::Stream;
+
+/// Bytes moved at once: what a pipe holds.
+const TURN: usize = 64 << 10;
 
 /// The user's ends of the streams.
 #[derive(Debug)]
@@ -42,20 +48,20 @@ impl Stdio {
 
 /// The user's bytes to the workload. That the workload stopped reading is its own affair.
 fn feed(mut user: File, mut guest: UnixStream) -> io::Result<()> {
-    let copied = io::copy(&mut user, &mut guest);
+    let copied = pump(&mut user, &mut guest);
     // Fails only when the guest is gone, and then nobody waits for an end of file.
     let _gone = guest.shutdown(Shutdown::Write);
     match copied {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map(drop),
+        other => other,
     }
 }
 
 /// The workload's bytes to the user. When the user's reader is gone the stream is closed towards
 /// the guest, where the workload gets SIGPIPE as it would on a pipe.
 fn drain(mut guest: UnixStream, mut user: File) -> io::Result<()> {
-    match io::copy(&mut guest, &mut user) {
-        Ok(_) => Ok(()),
+    match pump(&mut guest, &mut user) {
+        Ok(()) => Ok(()),
         Err(error) => {
             let _gone = guest.shutdown(Shutdown::Both);
             match error.kind() {
@@ -66,10 +72,24 @@ fn drain(mut guest: UnixStream, mut user: File) -> io::Result<()> {
     }
 }
 
+/// Carries bytes until there are no more, each as soon as it comes.
+fn pump(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; TURN];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => to.write_all(&buffer[..count])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::sync::mpsc;
     use std::thread;
+    use std::time::Duration;
 
     use super::*;
 
@@ -83,6 +103,29 @@ mod tests {
         assert!(relay.join().unwrap().is_ok());
         assert_eq!(workload.read(&mut [0; 1]).unwrap_or(0), 0);
         assert!(workload.write_all(b"x").is_err());
+    }
+
+    #[test]
+    fn what_the_workload_says_is_heard_while_it_goes_on() {
+        let (guest, mut workload) = UnixStream::pair().unwrap();
+        let (reader, writer) = io::pipe().unwrap();
+        let relay = thread::spawn(move || drain(guest, File::from(OwnedFd::from(writer))));
+        for word in [b"first", b"other"] {
+            workload.write_all(word).unwrap();
+            // The relay waits for more before anybody reads.
+            thread::sleep(Duration::from_millis(50));
+            let (told, heard) = mpsc::channel();
+            let mut reader = reader.try_clone().unwrap();
+            thread::spawn(move || {
+                let mut bytes = [0; 5];
+                reader.read_exact(&mut bytes).unwrap();
+                told.send(bytes)
+            });
+            let heard = heard.recv_timeout(Duration::from_secs(10));
+            assert_eq!(&heard.unwrap(), word);
+        }
+        drop(workload);
+        assert!(relay.join().unwrap().is_ok());
     }
 
     #[test]
