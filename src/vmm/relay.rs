@@ -1,4 +1,7 @@
 //! The three streams between `husk run` and the workload: raw bytes, a thread each.
+//!
+//! They are read and written, not spliced, so not by `io::copy`: a splice into a pipe holds the pipe
+//! while it waits for more to come, and who reads the other end gets nothing until then.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -144,7 +147,9 @@ fn wait(file: &impl AsFd, wanted: PollFlags) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
     use std::thread;
+    use std::time::Duration;
 
     use rustix::fs::{OFlags, fcntl_setfl};
 
@@ -162,6 +167,31 @@ mod tests {
         assert!(relay.join().unwrap().is_ok());
         assert_eq!(workload.read(&mut [0; 1]).unwrap_or(0), 0);
         assert!(workload.write_all(b"x").is_err());
+    }
+
+    #[test]
+    fn what_the_workload_says_is_heard_while_it_goes_on() {
+        let (guest, mut workload) = UnixStream::pair().unwrap();
+        let (reader, writer) = io::pipe().unwrap();
+        let relay = thread::spawn(move || {
+            drain(guest, File::from(OwnedFd::from(writer)), &Pulse::default())
+        });
+        for word in [b"first", b"other"] {
+            workload.write_all(word).unwrap();
+            // The relay waits for more before anybody reads.
+            thread::sleep(Duration::from_millis(50));
+            let (told, heard) = mpsc::channel();
+            let mut reader = reader.try_clone().unwrap();
+            thread::spawn(move || {
+                let mut bytes = [0; 5];
+                reader.read_exact(&mut bytes).unwrap();
+                told.send(bytes)
+            });
+            let heard = heard.recv_timeout(Duration::from_secs(10));
+            assert_eq!(&heard.unwrap(), word);
+        }
+        drop(workload);
+        assert!(relay.join().unwrap().is_ok());
     }
 
     #[test]
@@ -183,7 +213,7 @@ mod tests {
         let relay = thread::spawn(move || feed(File::from(OwnedFd::from(reader)), guest));
         let user = thread::spawn(move || while writer.write_all(&[7; 4096]).is_ok() {});
         // Until the socket is full and the relay waits in its write.
-        thread::sleep(std::time::Duration::from_millis(300));
+        thread::sleep(Duration::from_millis(300));
         drop(machine);
         assert!(relay.join().unwrap().is_ok());
         user.join().unwrap();
@@ -198,7 +228,7 @@ mod tests {
             drain(guest, File::from(OwnedFd::from(writer)), &Pulse::default())
         });
         let sender = thread::spawn(move || workload.write_all(&[7; 1 << 20]));
-        thread::sleep(std::time::Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
         let mut heard = Vec::new();
         reader.read_to_end(&mut heard).unwrap();
         sender.join().unwrap().unwrap();
@@ -216,7 +246,7 @@ mod tests {
             thread::spawn(move || drain(guest, File::from(OwnedFd::from(writer)), &beating));
         assert!(!pulse.beats());
         workload.write_all(&vec![7; 150_000]).unwrap();
-        thread::sleep(std::time::Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
         assert!(pulse.beats() && pulse.beats(), "the pipe is full");
         drop(workload);
         reader.read_to_end(&mut Vec::new()).unwrap();

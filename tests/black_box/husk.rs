@@ -119,6 +119,22 @@ impl Husk {
     }
 }
 
+/// Whether guest kernels run on the processor, or on its emulation in the lab, rather than being
+/// interpreted: as husk itself measures it.
+pub fn kvm_is_hardware() -> bool {
+    static HARDWARE: OnceLock<bool> = OnceLock::new();
+    *HARDWARE.get_or_init(|| {
+        let said = Husk::shared().say(&["doctor"]);
+        said.out().contains("kind of KVM: hardware")
+    })
+}
+
+/// Says what this lane does not test, and why: past the harness, which shows only failures.
+pub fn skip(reason: &str) {
+    // A closed stderr is no reason to fail.
+    let _closed = writeln!(std::io::stderr(), "skipped: {reason}");
+}
+
 pub fn said(output: std::process::Output) -> Said {
     Said {
         status: output.status.code().unwrap_or(-1),

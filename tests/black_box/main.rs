@@ -1,4 +1,4 @@
-//! husk from the outside: the binary, real images, the host's own /dev/kvm.
+//! husk from the outside: the binary, real images, the host's own /dev/kvm or the lab's.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -8,6 +8,7 @@ mod husk;
 mod image_config;
 mod inside;
 mod layers;
+mod machines;
 mod signals;
 mod store;
 mod streams;

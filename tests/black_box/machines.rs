@@ -1,0 +1,53 @@
+//! Machines of many shapes: CPUs and memory.
+
+use crate::husk::{Husk, kvm_is_hardware, skip};
+
+/// What a guest of `count` CPUs prints: all of them are there, cores of one package, each runs
+/// what is pinned to it, and each has a timer.
+const CPUS: &str = r#"
+    cat /sys/devices/system/cpu/online
+    grep '^core id' /proc/cpuinfo | sort -u | wc -l
+    grep '^physical id' /proc/cpuinfo | sort -u | wc -l
+    cpu=0
+    while [ -d /sys/devices/system/cpu/cpu$cpu ]; do
+        taskset -c $cpu sha256sum /bin/busybox > /dev/shm/$cpu && echo ran >> /dev/shm/ran &
+        cpu=$((cpu + 1))
+    done
+    wait
+    wc -l < /dev/shm/ran
+    cat /dev/shm/[0-9]* | sort -u | wc -l
+    awk '/^ *LOC:/ { for (i = 2; $i + 0 > 0; i++) n++; print n }' /proc/interrupts
+"#;
+
+#[test]
+fn two_and_four_cpus_all_work() {
+    if !kvm_is_hardware() {
+        return skip("two and four CPUs: an interpreted kernel takes minutes to start them");
+    }
+    for (count, online) in [("2", "0-1"), ("4", "0-3")] {
+        let out = Husk::shared().shell(&["--cpus", count], CPUS);
+        let expected = [online, count, "1", count, "1", count];
+        assert_eq!(out.lines().collect::<Vec<_>>(), expected, "{count} CPUs");
+    }
+}
+
+#[test]
+fn memory_from_64_mib_to_4_gib() {
+    let script = "awk '/MemTotal/ {print int($2 / 1024)}' /proc/meminfo;
+        head -c 20m /dev/urandom > /dev/shm/x && md5sum < /dev/shm/x > /dev/shm/sum &&
+        md5sum < /dev/shm/x | cmp - /dev/shm/sum && echo kept";
+    for asked in [64, 128, 1024, 2048, 3072, 4096] {
+        if asked > 512 && !kvm_is_hardware() {
+            return skip("memory above 512 MiB: an interpreted kernel takes 10 s for each GiB");
+        }
+        let out = Husk::shared().shell(&["-m", &format!("{asked}m")], script);
+        let lines: Vec<_> = out.lines().collect();
+        let usable: u32 = lines[0].parse().unwrap();
+        let least = asked - asked / 32 - 24;
+        assert!(
+            (least..=asked).contains(&usable),
+            "{usable} MiB of {asked} are usable"
+        );
+        assert_eq!(lines[1..], ["kept"]);
+    }
+}
