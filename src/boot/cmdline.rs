@@ -16,12 +16,17 @@ const UNIPROCESSOR: &str = "noreplace-smp";
 
 /// A software KVM executes guest kernels instruction by instruction, so: no CPU feature whose
 /// instructions it interprets one element at a time (ERMS 297, FSRM 580) or hands back (POPCNT 151,
-/// CX16 141, XSAVEC 321, XSAVES 323; numbers of `cpufeatures.h`, found faster than names); system
-/// calls by the patch of `kernel/patches`; a tick, milliseconds of work, every fifth of a second.
+/// CX16 141, SMAP 308 for its STAC and CLAC, XSAVEC 321, XSAVES 323; numbers of `cpufeatures.h`,
+/// found faster than names); system calls by the patch of `kernel/patches`; a tick, milliseconds of
+/// work, every fifth of a second.
 /// Mitigations protect a kernel that shares its processor with its programs' speculation; an
 /// interpreted one does not speculate. Its memory is not split into pages to be write-protected.
-const SOFTWARE: &str = "husk.softkvm husk.ticks=20 clearcpuid=297,580,151,141,321,323 \
+const SOFTWARE: &str = "husk.softkvm husk.ticks=20 clearcpuid=297,580,151,141,308,321,323 \
     mitigations=off rodata=off";
+
+/// Nobody reads the kernel's messages: only panics reach the console, and nothing below a warning is
+/// composed before init runs.
+const SILENT: &str = "loglevel=1 husk.quiet";
 
 /// A window of registers and its interrupt line.
 #[derive(Debug, Clone, Copy)]
@@ -52,11 +57,7 @@ impl CommandLine {
         if cpus == 1 {
             line.push(UNIPROCESSOR);
         }
-        line.push(if verbose {
-            "ignore_loglevel"
-        } else {
-            "loglevel=1"
-        });
+        line.push(if verbose { "ignore_loglevel" } else { SILENT });
         line
     }
 
