@@ -1,13 +1,24 @@
 //! What an image says about itself is honoured: real images, made by buildah and podman.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::husk::{Husk, tool};
 
-/// Builds `containerfile` in a folder with Debian's static busybox and saves it as an archive.
-fn build(containerfile: &str, name: &str, format: &str) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+/// Builds `containerfile` in a folder with Debian's static busybox, saves it as an archive, and keeps
+/// that: podman takes minutes in the lab, which sees what was built outside.
+fn build(containerfile: &str, name: &str, format: &str) -> PathBuf {
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("built");
+    let mut hasher = DefaultHasher::new();
+    (containerfile, name, format).hash(&mut hasher);
+    let archive = kept.join(format!("{:016x}.tar", hasher.finish()));
+    if archive.exists() {
+        return archive;
+    }
+    fs::create_dir_all(&kept).unwrap();
+    let folder = tempfile::tempdir_in(&kept).unwrap();
     let path = |file: &str| folder.path().join(file).to_str().unwrap().to_owned();
     fs::copy("/bin/busybox", path("busybox")).unwrap();
     fs::write(path("Containerfile"), containerfile).unwrap();
@@ -40,7 +51,8 @@ fn build(containerfile: &str, name: &str, format: &str) -> tempfile::TempDir {
     ];
     tool("podman", &[&storage[..], &save[..]].concat());
     tool("podman", &[&storage[..], &["rmi", "-af"][..]].concat());
-    folder
+    fs::rename(path("image.tar"), &archive).unwrap();
+    archive
 }
 
 const CONTAINERFILE: &str = r#"
@@ -64,9 +76,8 @@ CMD ["id -u; id -G; pwd; echo $GREETING; echo $HOME; ls /gone 2>&1; cat /kept /d
 #[test]
 fn every_instruction_of_the_image_counts() {
     for format in ["docker-archive", "oci-archive"] {
-        let folder = build(CONTAINERFILE, "localhost/config-test:1", format);
+        let archive = build(CONTAINERFILE, "localhost/config-test:1", format);
         let husk = Husk::fresh();
-        let archive = folder.path().join("image.tar");
         let loaded = husk.say(&["load", "-i", archive.to_str().unwrap()]);
         assert_eq!(loaded.status, 0, "{}", loaded.stderr);
         let said = husk.say(&["run", "config-test:1"]);
@@ -102,11 +113,8 @@ fn an_archive_runs_without_a_load() {
 
 #[test]
 fn read_only_roots_keep_volumes_writable() {
-    let folder = build(CONTAINERFILE, "localhost/volume-test:1", "docker-archive");
-    let archive = format!(
-        "docker-archive:{}",
-        folder.path().join("image.tar").display()
-    );
+    let archive = build(CONTAINERFILE, "localhost/volume-test:1", "docker-archive");
+    let archive = format!("docker-archive:{}", archive.display());
     let script =
         "cat /data/seed; echo new > /data/new && cat /data/new; echo no > /work/no || echo refused";
     let mut command: Command =
