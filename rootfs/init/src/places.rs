@@ -1,4 +1,5 @@
-//! Directories that the job asks for: the image's volumes, and file systems in memory.
+//! Directories that the job asks for: the image's volumes, file systems in memory, and where the
+//! workload begins.
 
 use std::ffi::{CString, c_ulong};
 
@@ -12,7 +13,8 @@ use crate::sys::{self, Result, mount};
 /// What docker gives a `--tmpfs` that says nothing.
 const DEFAULT_FLAGS: c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
 
-/// Makes volumes, then mounts what goes on top.
+/// Makes volumes, then mounts what goes on top; then the working directory, which nobody can make
+/// once the root is sealed.
 pub fn make(job: &Job) -> std::result::Result<(), Failure> {
     for path in &job.volumes {
         make_volume(path, job.read_only).at(Stage::Volume, path)?;
@@ -20,7 +22,8 @@ pub fn make(job: &Job) -> std::result::Result<(), Failure> {
     for tmpfs in &job.tmpfs {
         mount_tmpfs(tmpfs).at(Stage::Volume, &tmpfs.path)?;
     }
-    Ok(())
+    let cwd = &job.process.cwd;
+    make_directory(cwd).at(Stage::Workdir, cwd).map(drop)
 }
 
 /// A volume is a directory of the root; where the root will be sealed, it becomes a mount of its
