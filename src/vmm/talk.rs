@@ -39,6 +39,8 @@ pub enum Event {
     Report(Report),
     /// The machine's process is gone.
     Gone,
+    /// The guest's kernel stopped its CPUs for good.
+    Halted,
     /// The control channel is up, and this is its way to init.
     Control(Orders),
     /// Init said something on it.
@@ -77,6 +79,7 @@ enum State {
 enum Loss {
     HungUp,
     Gone,
+    Halted,
     Stopped(String),
 }
 
@@ -85,6 +88,7 @@ impl fmt::Display for Loss {
         f.write_str(match self {
             Self::HungUp => "it hung up",
             Self::Gone => "its process is gone",
+            Self::Halted => "it halted",
             Self::Stopped(reason) => reason,
         })
     }
@@ -192,6 +196,7 @@ impl<'a> Talk<'a> {
                 return self.lose(Loss::Stopped(printable(reason.as_bytes())));
             }
             Event::Gone => return self.lose(Loss::Gone),
+            Event::Halted => return self.lose(Loss::Halted),
             Event::Control(orders) if self.state == State::Booting => self.greet(orders),
             Event::Control(_) => return Err(Error::Protocol("it came too early".to_owned())),
             Event::HungUp => {
@@ -507,6 +512,17 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_that_halts_is_lost_with_its_last_bytes_taken() {
+        let mut timeline = Timeline::start();
+        let mut talk = talk(&mut timeline);
+        go_on(&mut talk, until_running());
+        go_on(&mut talk, vec![Event::Halted]);
+        talk.pulse.give(|| ());
+        assert_eq!(talk.expire().unwrap(), None);
+        assert_eq!(reason(talk.expire()), "it halted");
+    }
+
+    #[test]
     fn a_machine_that_dies_before_its_guest_speaks_is_told_at_once() {
         let mut timeline = Timeline::start();
         let mut talk = talk(&mut timeline);
@@ -524,7 +540,7 @@ mod tests {
     }
 
     fn any_event(number: u8) -> Event {
-        match number % 16 {
+        match number % 17 {
             0 => Event::Report(Report::Built),
             1 => Event::Control(Orders::to_nobody()),
             2 => Event::Frame(Frame::Started { session: 0 }),
@@ -547,6 +563,7 @@ mod tests {
                 },
             }),
             14 => Event::Broken("x".to_owned()),
+            15 => Event::Halted,
             _ => Event::Report(Report::Connected { port: 1 }),
         }
     }
