@@ -16,6 +16,13 @@ const KEPT: usize = 24;
 /// Longest line kept, bytes; a longer one is cut into several.
 const LONGEST: u64 = 512;
 
+/// What a kernel says before it stops all its CPUs (`kernel/reboot.c`).
+const HALTED: [&str; 3] = [
+    "reboot: System halted",
+    "System halted instead",
+    "reboot: Power down",
+];
+
 /// How long the last lines may take to come. A machine that was taken over can have given the pipe
 /// to somebody who never closes it.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -29,15 +36,29 @@ pub struct Console {
 }
 
 impl Console {
-    /// Follows `pipe` until its writer closes it; `show` prints each line to stderr too.
-    pub fn follow(pipe: PipeReader, show: bool) -> io::Result<Self> {
+    /// Follows `pipe` until its writer closes it; `show` prints each line to stderr too. `halted` is
+    /// told when the kernel says that it stops for good: without ACPI there is no other sign of it.
+    pub fn follow(
+        pipe: PipeReader,
+        show: bool,
+        halted: impl Fn() + Send + 'static,
+    ) -> io::Result<Self> {
         let lines = Arc::new(Mutex::new(VecDeque::new()));
         let kept = Arc::clone(&lines);
         let (open, end) = channel();
         thread::Builder::new()
             .name("console".to_owned())
             .spawn(move || {
-                follow(BufReader::new(pipe), &kept, show);
+                follow(BufReader::new(pipe), |text| {
+                    if show {
+                        // A closed stderr is no reason to lose the guest.
+                        let _closed = writeln!(io::stderr(), "[console] {text}");
+                    }
+                    if HALTED.iter().any(|words| text.ends_with(words)) {
+                        halted();
+                    }
+                    keep(&kept, text);
+                });
                 drop(open);
             })?;
         Ok(Self { lines, end })
@@ -51,22 +72,21 @@ impl Console {
     }
 }
 
-fn follow(mut pipe: impl BufRead, kept: &Mutex<VecDeque<String>>, show: bool) {
+fn follow(mut pipe: impl BufRead, mut each: impl FnMut(String)) {
     let mut line = Vec::new();
     while matches!(pipe.by_ref().take(LONGEST).read_until(b'\n', &mut line), Ok(count) if count > 0)
     {
-        let text = printable(&line);
+        each(printable(&line));
         line.clear();
-        if show {
-            // A closed stderr is no reason to lose the guest.
-            let _closed = writeln!(io::stderr(), "[console] {text}");
-        }
-        let mut kept = lock(kept);
-        if kept.len() == KEPT {
-            kept.pop_front();
-        }
-        kept.push_back(text);
     }
+}
+
+fn keep(kept: &Mutex<VecDeque<String>>, text: String) {
+    let mut kept = lock(kept);
+    if kept.len() == KEPT {
+        kept.pop_front();
+    }
+    kept.push_back(text);
 }
 
 /// A guest's bytes made safe for a terminal: what controls it, or the order of its letters, becomes
@@ -99,9 +119,23 @@ mod tests {
     }
 
     #[test]
+    fn a_kernel_that_halts_says_so() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let (sender, halted) = channel();
+        let tell = move || sender.send(()).unwrap();
+        let console = Console::follow(reader, false, tell).unwrap();
+        writeln!(writer, "reboot: System halted?").unwrap();
+        write!(writer, "[    3.1] reboot: System halted\r\n").unwrap();
+        halted.recv_timeout(Duration::from_secs(10)).unwrap();
+        drop(writer);
+        assert_eq!(console.finish().len(), 2);
+        assert!(halted.try_recv().is_err());
+    }
+
+    #[test]
     fn a_pipe_that_is_never_closed_is_not_waited_for() {
         let (reader, mut writer) = io::pipe().unwrap();
-        let console = Console::follow(reader, false).unwrap();
+        let console = Console::follow(reader, false, || ()).unwrap();
         writeln!(writer, "last words").unwrap();
         assert_eq!(console.finish(), ["last words"]);
         drop(writer);
@@ -110,7 +144,7 @@ mod tests {
     #[test]
     fn the_last_lines_are_kept_and_harmless() {
         let (reader, mut writer) = io::pipe().unwrap();
-        let console = Console::follow(reader, false).unwrap();
+        let console = Console::follow(reader, false, || ()).unwrap();
         for number in 0..100 {
             writeln!(writer, "line {number}\x1b[2J").unwrap();
         }

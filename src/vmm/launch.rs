@@ -27,8 +27,8 @@ pub struct Launched {
     pub console: Console,
 }
 
-/// Opens what the machine needs and starts its process.
-pub fn launch(spec: &VmSpec) -> Result<Launched, Error> {
+/// Opens what the machine needs and starts its process. `halted` is told when the guest halts.
+pub fn launch(spec: &VmSpec, halted: impl Fn() + Send + 'static) -> Result<Launched, Error> {
     let kvm = Kvm::open()?;
     let kernel = open(&spec.kernel)?;
     let disk = spec
@@ -41,7 +41,7 @@ pub fn launch(spec: &VmSpec) -> Result<Launched, Error> {
     let process = spawn(theirs.into()).map_err(Error::Process)?;
     let mut files = vec![kvm.as_fd(), console_writer.as_fd(), kernel.as_fd()];
     files.extend(disk.iter().map(AsFd::as_fd));
-    let console = Console::follow(console, spec.verbose_console).map_err(Error::Process)?;
+    let console = Console::follow(console, spec.verbose_console, halted).map_err(Error::Process)?;
     let launched = Launched {
         process,
         uplink,

@@ -45,7 +45,8 @@ impl Pulse {
         news || self.giving.load(Ordering::SeqCst) > 0
     }
 
-    fn give<T>(&self, give: impl FnOnce() -> T) -> T {
+    /// Hands bytes to the user, who may take them late.
+    pub fn give<T>(&self, give: impl FnOnce() -> T) -> T {
         self.giving.fetch_add(1, Ordering::SeqCst);
         self.beats.fetch_add(1, Ordering::SeqCst);
         let given = give();

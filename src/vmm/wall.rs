@@ -34,7 +34,10 @@ pub fn run(
         }
     };
     signals::deliver(&FORWARDED, deliver).map_err(Error::Process)?;
-    let machine = launch(spec)?;
+    let on_halt = sender.clone();
+    let machine = launch(spec, move || {
+        let _over = on_halt.send(Event::Halted);
+    })?;
     timeline.end(Phase::Prepare);
     let pulse = Arc::new(Pulse::default());
     let stdio = (stdio, topic.job.process.stdin);

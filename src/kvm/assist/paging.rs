@@ -149,7 +149,11 @@ mod tests {
         for level in 0..4u64 {
             let table = ROOT + 0x1000 * (3 - level);
             let index = LINEAR >> (12 + 9 * level) & 0x1ff;
-            let entry = if level == 0 { last } else { table + 0x1000 | 7 };
+            let entry = if level == 0 {
+                last
+            } else {
+                (table + 0x1000) | 7
+            };
             mem.write_obj(entry, GuestAddress(table + index * 8))
                 .unwrap();
         }

@@ -90,6 +90,20 @@ impl Driver {
         driver
     }
 
+    /// Resets the device and sets it up again, with empty rings.
+    pub fn restart(&mut self) {
+        self.write(reg::STATUS, 0);
+        let queues = self.offered.len();
+        for queue in 0..queues {
+            let share = usize::try_from(RING_SHARE).unwrap();
+            self.put(ring(queue), &vec![0; share]);
+        }
+        (self.offered, self.taken) = (vec![0; queues], vec![0; queues]);
+        self.negotiate();
+        self.set_up_queues();
+        self.write(reg::STATUS, 15);
+    }
+
     pub fn read(&mut self, register: u64) -> u32 {
         let mut word = [0; 4];
         self.transport.read(register, &mut word);
@@ -164,7 +178,7 @@ impl Driver {
         let ring = ring(queue) + AVAILABLE;
         let slot = u64::from(self.offered[queue] % SIZE);
         self.put(ring + 4 + 2 * slot, &head.to_le_bytes());
-        self.offered[queue] += 1;
+        self.offered[queue] = self.offered[queue].wrapping_add(1);
         let index = self.offered[queue];
         self.put(ring + 2, &index.to_le_bytes());
     }

@@ -4,5 +4,6 @@ mod blk;
 mod driver;
 mod hostile;
 mod mmio;
+mod random;
 mod rng;
 mod vsock;
