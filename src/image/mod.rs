@@ -29,4 +29,4 @@ pub use error::{Error, Fault, Refusal};
 pub use limits::Limits;
 pub use reference::Reference;
 pub use source::Source;
-pub use store::{Image, Reclaimed, Rootfs, Store};
+pub use store::{Carried, Image, Reclaimed, Rootfs, Store};

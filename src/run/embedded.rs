@@ -3,13 +3,19 @@
 use std::io::Cursor;
 
 use super::Error;
-use crate::image::{self, Image, Limits, Source, Store};
+use crate::image::{self, Carried, Image, Limits, Source, Store};
 
 /// The guest kernel, zstd-compressed ELF.
-pub const KERNEL: &[u8] = include_bytes!("../../kernel/vmlinux.zst");
+pub const KERNEL: Carried = Carried {
+    bytes: include_bytes!("../../kernel/vmlinux.zst"),
+    sha256: env!("HUSK_KERNEL_SHA256"),
+};
 
 /// PID 1 of the guest, a static ELF.
-pub const INIT: &[u8] = include_bytes!(env!("HUSK_INIT"));
+pub const INIT: Carried = Carried {
+    bytes: include_bytes!(env!("HUSK_INIT")),
+    sha256: env!("HUSK_INIT_SHA256"),
+};
 
 /// The image `busybox`, an OCI archive.
 const BUSYBOX: &[u8] = include_bytes!("../../rootfs/busybox/busybox.tar");
@@ -36,5 +42,18 @@ pub fn resolve(store: &Store, reference: &str) -> Result<Image, Error> {
             Ok(store.find(BUSYBOX_NAME)?)
         }
         found => Ok(found?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Digest;
+
+    #[test]
+    fn what_is_carried_has_the_digest_that_was_computed_when_it_was_built() {
+        for carried in [KERNEL, INIT] {
+            assert_eq!(Digest::of(carried.bytes).hex(), carried.sha256);
+        }
     }
 }

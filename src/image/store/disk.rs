@@ -33,6 +33,16 @@ pub struct Rootfs {
     pub disk: Vec<Piece>,
 }
 
+/// A file that the binary carries.
+#[derive(Debug, Clone, Copy)]
+pub struct Carried {
+    /// Its bytes.
+    pub bytes: &'static [u8],
+    /// Their SHA-256 in hexadecimal, computed when the binary was built: hashing them again would be
+    /// most of a run's own work.
+    pub sha256: &'static str,
+}
+
 /// Why layers do not fit together: the number of the layer, and what it has.
 type Misfit = (usize, Refusal);
 
@@ -66,7 +76,7 @@ fn read_tree(folder: &Path) -> Result<LayerTree, Error> {
 impl Store {
     /// The disk of `image` with `init` as its PID 1. Made once, and the same for every image of
     /// the same layers.
-    pub fn rootfs(&self, image: &Image, init: &[u8]) -> Result<Rootfs, Error> {
+    pub fn rootfs(&self, image: &Image, init: Carried) -> Result<Rootfs, Error> {
         let _lock = self.lock_shared()?;
         let init_file = self.own_file(init, |bytes| Ok(bytes.to_vec()))?;
         let metadata = self.root.join("disks").join(disk_key(image, init).hex());
@@ -76,7 +86,7 @@ impl Store {
             .map(|layer| self.layer(*layer))
             .collect();
         if !metadata.exists() {
-            self.write_disk(image, &folders, init.len() as u64, &metadata)?;
+            self.write_disk(image, &folders, init.bytes.len() as u64, &metadata)?;
         }
         let blobs = folders.iter().map(|folder| folder.join(BLOB));
         let files = [metadata, init_file].into_iter().chain(blobs);
@@ -95,7 +105,7 @@ impl Store {
     }
 
     /// The guest kernel, unpacked once from its zstd form.
-    pub fn kernel(&self, packed: &[u8]) -> Result<PathBuf, Error> {
+    pub fn kernel(&self, packed: Carried) -> Result<PathBuf, Error> {
         let _lock = self.lock_shared()?;
         self.own_file(packed, decompress_zstd)
     }
@@ -125,12 +135,12 @@ impl Store {
     /// A file made from bytes that the binary carries, under their digest.
     fn own_file(
         &self,
-        bytes: &[u8],
+        carried: Carried,
         unpack: impl Fn(&[u8]) -> io::Result<Vec<u8>>,
     ) -> Result<PathBuf, Error> {
-        let place = self.root.join("files").join(Digest::of(bytes).hex());
+        let place = self.root.join("files").join(carried.sha256);
         if !place.exists() {
-            let content = unpack(bytes).map_err(failed("unpack", &place))?;
+            let content = unpack(carried.bytes).map_err(failed("unpack", &place))?;
             let staging = self.staging()?;
             put(&staging.path().join("file"), &content, &place)?;
         }
@@ -164,11 +174,11 @@ fn outer(init_len: u64) -> Vec<(&'static [u8], Inode)> {
 }
 
 /// Everything that a disk depends on.
-pub(super) fn disk_key(image: &Image, init: &[u8]) -> Digest {
+pub(super) fn disk_key(image: &Image, init: Carried) -> Digest {
     let layers: String = image
         .layers
         .iter()
         .map(|layer| format!("{layer}\n"))
         .collect();
-    Digest::of(format!("{EDITION}\n{}\n{layers}", Digest::of(init)).as_bytes())
+    Digest::of(format!("{EDITION}\nsha256:{}\n{layers}", init.sha256).as_bytes())
 }

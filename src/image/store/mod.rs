@@ -29,7 +29,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::digest::Digest;
 use super::error::Error;
-pub use disk::Rootfs;
+pub use disk::{Carried, Rootfs};
 pub use images::Image;
 pub use prune::Reclaimed;
 use staging::Staging;

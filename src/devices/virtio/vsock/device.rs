@@ -13,8 +13,9 @@ use super::packet::{HEADER_LEN, Header, TYPE_STREAM, op};
 use crate::devices::virtio::chain::{Chain, broken, total};
 use crate::devices::virtio::device::{Active, Device, Kind};
 
-/// Receive, transmit, events (5.10.2).
-const QUEUES: [u16; 3] = [256, 256, 16];
+/// Receive, transmit, events (5.10.2). The driver fills the first before it says a word: a page of
+/// the guest's memory for each of its buffers.
+const QUEUES: [u16; 3] = [64, 256, 16];
 const RECEIVE: usize = 0;
 const TRANSMIT: usize = 1;
 
