@@ -91,19 +91,21 @@ pub fn unpack(
     let mut symlinks = HashSet::new();
     while let Some(entry) = reader.next_entry()? {
         left.take_entry(limits)?;
+        // Data counts also where it means nothing: what is passed over is unpacked before.
+        left.take_bytes(entry.size, limits)?;
         let Some(mut taken) = translate(&entry, &symlinks)? else {
             continue;
         };
-        if let Node::File { size, offset } = &mut taken.node {
-            left.take_bytes(*size, limits)?;
+        if let Node::File { offset, .. } = &mut taken.node {
             *offset = store(&entry, &mut reader, sink.blob)?;
         }
         note_symlink(&taken, &mut symlinks);
         (sink.entry)(&taken).map_err(Fault::Store)?;
     }
     // What stands behind the end of the archive belongs to the layer's digest.
-    io::copy(&mut reader.into_inner(), &mut io::sink()).map_err(TarError::Io)?;
-    Ok(())
+    let mut behind = reader.into_inner().take(left.max_size.saturating_add(1));
+    let passed = io::copy(&mut behind, &mut io::sink()).map_err(TarError::Io)?;
+    Ok(left.take_bytes(passed, limits)?)
 }
 
 fn store(entry: &tar::Entry, reader: &mut impl Read, blob: &mut BlobWriter) -> Result<u64, Spoilt> {
@@ -379,6 +381,13 @@ mod tests {
             "{through}"
         );
         assert!(refused(|b| put(b, "big", T::Regular, "", 1001)).contains("--max-size"));
+        let odd = refused(|b| put(b, "volume", T::new(b'V'), "", 1001));
+        assert!(odd.contains("--max-size"), "{odd}");
+        let behind = refused(|b| {
+            put(b, "f", T::Regular, "", 1);
+            b.get_mut().extend([0; 4096]);
+        });
+        assert!(behind.contains("--max-size"), "{behind}");
         let many = refused(|b| (0..4).for_each(|n| put(b, &format!("f{n}"), T::Regular, "", 1)));
         assert!(many.contains("--max-entries"), "{many}");
     }

@@ -34,7 +34,7 @@ fn two_and_four_cpus_all_work() {
 #[test]
 fn memory_from_64_mib_to_4_gib() {
     let script = "awk '/MemTotal/ {print int($2 / 1024)}' /proc/meminfo;
-        head -c 20m /dev/urandom > /dev/shm/x && md5sum < /dev/shm/x > /dev/shm/sum &&
+        yes something to keep | head -c 4m > /dev/shm/x && md5sum < /dev/shm/x > /dev/shm/sum &&
         md5sum < /dev/shm/x | cmp - /dev/shm/sum && echo kept";
     for asked in [64, 128, 1024, 2048, 3072, 4096] {
         if asked > 512 && !kvm_is_hardware() {

@@ -50,7 +50,7 @@ fn a_closed_reader_ends_the_workload_as_sigpipe() {
 fn without_i_stdin_is_empty_and_with_it_ends() {
     let husk = Husk::shared();
     let said = husk.feed(&["run", "busybox", "wc", "-c"], b"not for the workload");
-    assert_eq!(said.out().trim(), "0");
+    assert_eq!((said.out().trim(), said.stderr.as_str()), ("0", ""));
     let mut child = husk.start(&[
         "run",
         "-i",

@@ -25,6 +25,9 @@ pub const BLOCK: usize = 512;
 /// Longest PAX header or GNU long name, bytes.
 const MAX_EXTENSION: u64 = 1 << 20;
 
+/// Most headers that speak about the same entry: writers need four.
+const MAX_EXTENSIONS: usize = 16;
+
 /// Why an archive cannot be read on.
 #[derive(Debug, Error)]
 pub enum TarError {
@@ -189,7 +192,7 @@ impl<B: Bytes> Reader<B> {
     /// The next entry; its data is what this reader then reads. `None` at the end.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, TarError> {
         let mut extensions = Extensions::default();
-        loop {
+        for _ in 0..=MAX_EXTENSIONS {
             self.skip_rest()?;
             let Some(block) = self.next_block()? else {
                 return Ok(None);
@@ -205,6 +208,9 @@ impl<B: Bytes> Reader<B> {
                 _ => return self.assemble(header, extensions).map(Some),
             }
         }
+        Err(TarError::Malformed(
+            "an entry with too many extension headers",
+        ))
     }
 
     fn assemble(&mut self, header: &tar::Header, given: Extensions) -> Result<Entry, TarError> {
@@ -219,12 +225,17 @@ impl<B: Bytes> Reader<B> {
         if let Some(path) = records.text("path") {
             name = path.to_vec();
         }
+        let kind = kind(flag, &name);
+        if !matches!(kind, Kind::File | Kind::Other(_)) {
+            // Some writers give these the size of what they stand for; no data follows all the same.
+            self.open(0)?;
+        }
         let link = records.text("linkpath").map(<[u8]>::to_vec);
         let link = link
             .or(given.link)
             .or_else(|| header.link_name_bytes().map(Into::into));
         let mut entry = Entry {
-            kind: kind(flag, &name),
+            kind,
             link: link.unwrap_or_default(),
             mode: u16::try_from(number(header.mode())? & 0o7777).expect("twelve bits"),
             uid: records

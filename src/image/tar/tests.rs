@@ -142,6 +142,44 @@ fn a_huge_extension_is_refused_before_memory_is_taken() {
     assert!(matches!(reader.next_entry(), Err(TarError::Malformed(_))));
 }
 
+#[test]
+fn what_has_no_data_has_none_whatever_its_size_says() {
+    let mut bytes = Vec::new();
+    for (name, kind) in [("a", tar::EntryType::Link), ("b", tar::EntryType::Regular)] {
+        let mut header = tar::Header::new_gnu();
+        header.set_path(name).unwrap();
+        header.set_entry_type(kind);
+        header.set_size(700);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_cksum();
+        bytes.extend_from_slice(header.as_bytes());
+    }
+    bytes.extend([7; 1024]);
+    let mut reader = Reader::new(Sequential(&bytes[..]));
+    let mut next = || {
+        reader
+            .next_entry()
+            .unwrap()
+            .map(|entry| (entry.name, entry.size))
+    };
+    assert_eq!(next(), Some((b"a".to_vec(), 0)));
+    assert_eq!(next(), Some((b"b".to_vec(), 700)));
+    assert_eq!(next(), None);
+}
+
+#[test]
+fn headers_about_headers_end() {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::GNULongName);
+    header.set_size(0);
+    header.set_cksum();
+    let endless = header.as_bytes().repeat(20);
+    let mut reader = Reader::new(Sequential(&endless[..]));
+    assert!(matches!(reader.next_entry(), Err(TarError::Malformed(_))));
+}
+
 proptest::proptest! {
     #[test]
     fn no_bytes_make_it_panic(mut bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..3000), flag in proptest::prelude::any::<u8>()) {
