@@ -260,3 +260,24 @@ fn a_full_disk_leaves_nothing_half_done() {
         .unwrap();
     said(output).is_one_clear_line(&["No space left"]);
 }
+
+/// Runs an image where `/dev` has been changed by `script`, in a mount namespace of its own, by a
+/// root that permission bits hold for.
+fn run_where(script: &str) -> crate::husk::Said {
+    let script = format!(
+        "{script} && exec setpriv --bounding-set -dac_override,-dac_read_search {} run busybox true",
+        env!("CARGO_BIN_EXE_husk"),
+    );
+    let mut command = Command::new("unshare");
+    command
+        .args(["-m", "sh", "-c", &script])
+        .env("HUSK_HOME", Husk::shared().home());
+    said(command.output().unwrap())
+}
+
+#[test]
+fn a_host_without_kvm_and_one_that_does_not_give_it() {
+    run_where("mount -t tmpfs none /dev").is_one_clear_line(&["no /dev/kvm", "modprobe"]);
+    let closed = "mount -t tmpfs none /dev && mknod -m 600 /dev/kvm c 10 232 && chown 1 /dev/kvm";
+    run_where(closed).is_one_clear_line(&["no permission on /dev/kvm", "usermod"]);
+}
