@@ -45,18 +45,19 @@ fn main() {
 fn make_image(folder: &Path, layout: &Path) {
     let root = folder.join("root");
     fs::create_dir(&root).expect("an empty directory");
-    let script = "cd / && find usr/bin usr/lib usr/share -xdev -type f -size -8M | sort | \
-         awk -v left=$2 '{ \"stat -c %s \" $0 | getline size; close(\"stat -c %s \" $0); \
-         left -= size; if (left < 0) exit; print }' | cpio -pdm --quiet $1";
+    let script = "cd / && find usr/bin usr/lib usr/share -xdev -type f -size -8M -printf '%s %p\\n' | \
+         LC_ALL=C sort -k2 | awk -v left=$2 '{ left -= $1; if (left < 0) exit; \
+         sub(/^[0-9]+ /, \"\"); print }' | cpio -pdm --quiet $1";
     let size = SIZE.to_string();
     tool("sh", &["-c", script, "sh", text(&root), &size]);
     tool("umoci", &["init", "--layout", text(layout)]);
     let tagged = format!("{}:latest", layout.display());
     tool("umoci", &["new", "--image", &tagged]);
-    tool(
-        "umoci",
-        &["insert", "--image", &tagged, text(&root), "/data"],
-    );
+    // umoci's own `insert` writes a tar without an end of trees like this one.
+    let layer = folder.join("layer.tar");
+    tool("tar", &["-cf", text(&layer), "-C", text(&root), "."]);
+    let add = ["raw", "add-layer", "--image", &tagged, text(&layer)];
+    tool("umoci", &add);
     fs::remove_dir_all(root).expect("the content is in the image");
 }
 
