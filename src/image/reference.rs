@@ -62,13 +62,11 @@ impl Reference {
     /// What `text` may stand for, likeliest first: as [`Reference::parse`] completes it, and, where
     /// it names no registry, the image that podman built under that name.
     pub fn candidates(text: &str) -> impl Iterator<Item = Self> {
-        let complete = Self::parse(text);
-        let local = complete
-            .as_ref()
-            .filter(|reference| reference.registry == DEFAULT_REGISTRY)
-            .and_then(|_| Self::parse(&format!("{LOCAL_REGISTRY}/{text}")))
-            .filter(|_| !text.starts_with(DEFAULT_REGISTRY));
-        complete.into_iter().chain(local)
+        let named = text
+            .split_once('/')
+            .is_some_and(|(first, _)| is_registry(first));
+        let local = (!named).then(|| Self::parse(&format!("{LOCAL_REGISTRY}/{text}")));
+        Self::parse(text).into_iter().chain(local.flatten())
     }
 
     /// The short form that people type: `busybox:latest`.
