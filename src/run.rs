@@ -3,14 +3,11 @@
 
 mod embedded;
 
-use std::time::Duration;
-
 use husk_init::exit::Exit;
 use husk_init::job::Job;
 use thiserror::Error;
 
 use crate::image::{self, Store};
-use crate::kvm::{Flavour, Kvm};
 use crate::spec::{RunRequest, RunSpec, SpecError, VmSpec};
 use crate::timeline::{Phase, Timeline};
 use crate::vmm::{self, Stdio, Topic};
@@ -61,58 +58,42 @@ impl Error {
 /// Runs `reference` as `request` says, with `stdio` as the workload's streams.
 pub fn run(reference: &str, request: RunRequest, stdio: Stdio) -> Result<Outcome, Error> {
     let mut timeline = Timeline::start();
-    let flavour = Kvm::open()
-        .and_then(|kvm| Flavour::measure(&kvm))
-        .map_err(vmm::Error::from)?;
+    // KVM takes its time to make a VM: the image is found meanwhile.
+    let launched = vmm::launch()?;
+    timeline.end(Phase::Kvm);
     let store = Store::open(&Store::default_path()?)?;
     let image = embedded::resolve(&store, reference)?;
+    timeline.end(Phase::Image);
     let spec = RunSpec::new(request, &image.config, &random_id()?)?;
+    timeline.end(Phase::Spec);
     let rootfs = store.rootfs(&image, embedded::INIT)?;
-    let boot_deadline = spec.boot_deadline.unwrap_or(default_deadline(flavour));
+    let kernel = match &spec.kernel {
+        Some(kernel) => kernel.clone(),
+        None => store.kernel(embedded::KERNEL)?,
+    };
+    timeline.end(Phase::Image);
     let machine = VmSpec {
         name: spec.name.clone(),
         cpus: spec.cpus,
-        memory: spec.memory.unwrap_or(default_memory(flavour)),
-        kernel: match &spec.kernel {
-            Some(kernel) => kernel.clone(),
-            None => store.kernel(embedded::KERNEL)?,
-        },
+        memory: spec.memory,
+        kernel,
+        kernel_is_fixed: spec.kernel.is_none(),
         disk: rootfs.disk,
         kernel_args: spec.kernel_args.clone(),
-        software_kvm: flavour == Flavour::Software,
         verbose_console: spec.verbose_console,
     };
     let topic = Topic {
-        boot_deadline,
+        boot_deadline: spec.boot_deadline,
         timeout: spec.timeout,
         job: build_job(&spec)?,
     };
-    timeline.end(Phase::Image);
-    let ending = vmm::run(&machine, topic, stdio, &mut timeline)?;
+    let ending = vmm::run(launched, &machine, topic, stdio, &mut timeline)?;
     Ok(Outcome {
         name: spec.name,
         exit: ending.exit,
         timed_out: ending.timed_out,
         timeline,
     })
-}
-
-/// Memory of a machine for which nobody asked for any, bytes. Where guest kernels are interpreted
-/// every page of it costs boot time, 10 s per GiB.
-fn default_memory(flavour: Flavour) -> u64 {
-    match flavour {
-        Flavour::Hardware => 512 << 20,
-        Flavour::Software => 128 << 20,
-    }
-}
-
-/// How long a guest may take to report when nobody said: a thousand times what one takes on
-/// hardware, and on a busy host with a software KVM thirty times.
-fn default_deadline(flavour: Flavour) -> Duration {
-    match flavour {
-        Flavour::Hardware => Duration::from_secs(60),
-        Flavour::Software => Duration::from_secs(300),
-    }
 }
 
 fn build_job(spec: &RunSpec) -> Result<Job, Error> {

@@ -1,26 +1,27 @@
 //! Phases of a run, on one clock: both walls fill the same [`Timeline`], so that they compare.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// A stretch of a run; each ends where the next begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A part of a run. Time passes in one of them at a time, and may come back to one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Finding the image and making its root file system ready.
     Image,
-    /// Opening files and starting the process of the machine.
-    Prepare,
-    /// Building the machine, up to its first instruction.
-    Build,
+    /// What will run, and in what machine.
+    Spec,
+    /// Starting the machine's process, and waiting for KVM to have made a VM.
+    Kvm,
+    /// The machine in it: memory, the kernel in it, devices, up to the first instruction.
+    Load,
     /// The guest kernel, up to init's first word.
-    Boot,
+    Kernel,
     /// Init: mounts, identity, user, streams, up to the workload's exec.
-    Setup,
+    Init,
     /// The workload itself.
     Workload,
-    /// Killing leftovers, draining streams, syncing.
-    Finish,
-    /// Taking the machine down.
-    Stop,
+    /// Killing leftovers, draining streams, syncing, and taking the machine down.
+    Teardown,
 }
 
 impl Phase {
@@ -28,23 +29,23 @@ impl Phase {
     pub fn name(self) -> &'static str {
         match self {
             Self::Image => "image",
-            Self::Prepare => "prepare",
-            Self::Build => "build",
-            Self::Boot => "boot",
-            Self::Setup => "setup",
+            Self::Spec => "spec",
+            Self::Kvm => "kvm",
+            Self::Load => "load",
+            Self::Kernel => "kernel",
+            Self::Init => "init",
             Self::Workload => "workload",
-            Self::Finish => "finish",
-            Self::Stop => "stop",
+            Self::Teardown => "teardown",
         }
     }
 }
 
-/// The phases of one run, as they ended.
+/// How long each phase of one run took.
 #[derive(Debug, Clone)]
 pub struct Timeline {
     start: Instant,
     last: Instant,
-    phases: Vec<(Phase, Duration)>,
+    phases: BTreeMap<Phase, Duration>,
 }
 
 impl Timeline {
@@ -54,20 +55,20 @@ impl Timeline {
         Self {
             start: now,
             last: now,
-            phases: Vec::new(),
+            phases: BTreeMap::new(),
         }
     }
 
-    /// Ends `phase` now; it began where the one before ended.
+    /// Says that what passed since the last call was `phase`.
     pub fn end(&mut self, phase: Phase) {
         let now = Instant::now();
-        self.phases.push((phase, now - self.last));
+        *self.phases.entry(phase).or_default() += now - self.last;
         self.last = now;
     }
 
-    /// The phases so far and how long each took.
-    pub fn phases(&self) -> &[(Phase, Duration)] {
-        &self.phases
+    /// The phases so far, in the order of [`Phase`], and how long each took.
+    pub fn phases(&self) -> impl Iterator<Item = (Phase, Duration)> {
+        self.phases.iter().map(|(phase, length)| (*phase, *length))
     }
 
     /// From the start to the end of the last phase.
@@ -83,10 +84,12 @@ mod tests {
     #[test]
     fn phases_add_up_to_the_total() {
         let mut timeline = Timeline::start();
-        for phase in [Phase::Image, Phase::Boot, Phase::Workload] {
+        for phase in [Phase::Kvm, Phase::Image, Phase::Kvm, Phase::Workload] {
             timeline.end(phase);
         }
-        let sum: Duration = timeline.phases().iter().map(|(_, length)| *length).sum();
+        let sum: Duration = timeline.phases().map(|(_, length)| length).sum();
         assert_eq!(sum, timeline.total());
+        let phases: Vec<_> = timeline.phases().map(|(phase, _)| phase).collect();
+        assert_eq!(phases, [Phase::Image, Phase::Kvm, Phase::Workload]);
     }
 }

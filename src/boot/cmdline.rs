@@ -4,6 +4,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::error::Error;
 use super::layout::{COMMAND_LINE, COMMAND_LINE_MAX};
+use crate::kvm::Flavour;
 
 /// The console is the serial port, for panics: each character is an exit. A panic or a reboot ends
 /// the machine by the keyboard controller, the one port that needs no ACPI. The root is the stitched
@@ -47,11 +48,11 @@ pub struct CommandLine {
 
 impl CommandLine {
     /// What every guest gets on this flavour of KVM.
-    pub fn new(software: bool, cpus: u8, verbose: bool) -> Self {
+    pub fn new(flavour: Flavour, cpus: u8, verbose: bool) -> Self {
         let mut line = Self {
             text: ALWAYS.to_owned(),
         };
-        if software {
+        if flavour == Flavour::Software {
             line.push(SOFTWARE);
         }
         if cpus == 1 {

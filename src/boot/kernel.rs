@@ -8,6 +8,7 @@ use vm_memory::{Address, GuestAddress, GuestMemoryMmap};
 
 use super::error::Error;
 use super::layout::HIGH_MEMORY;
+use crate::kvm::lend::Lender;
 
 /// A 64-bit kernel in a bzImage is entered this far behind its start (boot.rst, 64-bit protocol).
 const BZIMAGE_ENTRY: u64 = 0x200;
@@ -24,8 +25,14 @@ pub struct Loaded {
     pub header: Option<setup_header>,
 }
 
-/// Loads an uncompressed ELF or a bzImage into `mem`, which has `memory` bytes.
-pub fn load(mem: &GuestMemoryMmap, memory: u64, file: &mut File) -> Result<Loaded, Error> {
+/// Loads an uncompressed ELF or a bzImage into `mem`, which has `memory` bytes. A `fixed` file is one
+/// that nobody changes: an ELF's pages are then mapped, and read when the guest touches them.
+pub fn load(
+    mem: &GuestMemoryMmap,
+    memory: u64,
+    file: &mut File,
+    fixed: bool,
+) -> Result<Loaded, Error> {
     let size = file.metadata().map_err(Error::Read)?.len();
     let too_small = |end: u64| Error::MemoryTooSmall {
         memory,
@@ -36,7 +43,12 @@ pub fn load(mem: &GuestMemoryMmap, memory: u64, file: &mut File) -> Result<Loade
         return Err(too_small(HIGH_MEMORY + size));
     }
     let high = Some(GuestAddress(HIGH_MEMORY));
-    let (loaded, is_elf) = match Elf::load(mem, None, file, high) {
+    let elf = if fixed {
+        Elf::load(mem, None, &mut Lender::new(file), high)
+    } else {
+        Elf::load(mem, None, file, high)
+    };
+    let (loaded, is_elf) = match elf {
         Err(LoaderError::Elf(elf::Error::InvalidElfMagicNumber | elf::Error::ReadElfHeader)) => {
             (BzImage::load(mem, None, file, high), false)
         }

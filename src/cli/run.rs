@@ -98,12 +98,11 @@ pub fn run(args: Args) -> Status {
         outcome
             .timeline
             .phases()
-            .iter()
             .for_each(|(phase, length)| {
                 complain(&format!(
                     "{:<9}{:>9.1} ms",
                     phase.name(),
-                    milliseconds(*length)
+                    milliseconds(length)
                 ));
             });
     }
@@ -147,8 +146,7 @@ fn write_json(image: &str, outcome: &Outcome, target: Option<PathBuf>) -> Result
     let phases: serde_json::Map<_, _> = outcome
         .timeline
         .phases()
-        .iter()
-        .map(|(phase, length)| (phase.name().to_owned(), json!(milliseconds(*length))))
+        .map(|(phase, length)| (phase.name().to_owned(), json!(milliseconds(length))))
         .collect();
     let document = json!({
         "image": image,

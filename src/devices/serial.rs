@@ -1,13 +1,14 @@
 //! The serial port: a 16550 that only listens, for the kernel's messages.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io::Write;
 
 use vm_superio::serial::NoEvents;
 use vm_superio::{Serial as Uart, Trigger};
-use vmm_sys_util::eventfd::EventFd;
 
 use crate::kvm::bus::BusDevice;
+use crate::kvm::line::Line;
 
 /// COM1: first port, number of ports, interrupt line.
 pub const PORT: u64 = 0x3f8;
@@ -18,26 +19,27 @@ pub const GSI: u32 = 4;
 
 /// Raises the port's interrupt.
 #[derive(Debug)]
-pub struct Line(EventFd);
+pub struct Interrupt(Box<dyn Line>);
 
-impl Trigger for Line {
-    type E = std::io::Error;
+impl Trigger for Interrupt {
+    type E = Infallible;
 
     fn trigger(&self) -> Result<(), Self::E> {
-        self.0.write(1)
+        self.0.pulse();
+        Ok(())
     }
 }
 
 /// A serial port that writes to `W`.
 pub struct Serial<W: Write> {
-    uart: Uart<Line, NoEvents, W>,
+    uart: Uart<Interrupt, NoEvents, W>,
 }
 
 impl<W: Write> Serial<W> {
     /// Writes what the guest says to `out`, and interrupts it by `line`.
-    pub fn new(line: EventFd, out: W) -> Self {
+    pub fn new(line: Box<dyn Line>, out: W) -> Self {
         Self {
-            uart: Uart::new(Line(line), out),
+            uart: Uart::new(Interrupt(line), out),
         }
     }
 }

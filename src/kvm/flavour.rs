@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use kvm_ioctls::VcpuExit;
+use serde::{Deserialize, Serialize};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::error::{Error, refused};
 use super::host::Kvm;
-use super::memory::Mem;
+use super::vcpu::Vcpu;
+use super::vm::Vm;
 
 /// How guest kernels are executed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Flavour {
     /// By the processor, with VMX or SVM.
     Hardware,
@@ -18,8 +20,9 @@ pub enum Flavour {
     Software,
 }
 
-/// Where the probe lies.
-const CODE: u64 = 0x1000;
+/// Where the probe lies: a page in the gap below 4 GiB, in a slot of its own.
+const PAGE: u64 = 0xfffb_b000;
+const SLOT: u32 = 31;
 /// `popcnt eax, eax; out 0x80, al`: a processor executes the first and leaves at the second; KVM's
 /// emulator does not know the first.
 const PROBE: [u8; 6] = [0xf3, 0x0f, 0xb8, 0xc0, 0xe6, 0x80];
@@ -29,34 +32,48 @@ const CR0_PE: u64 = 1;
 const CODE_TYPE: u8 = 11;
 
 impl Flavour {
-    /// Runs two instructions in a machine of one page and sees who executes them. Takes about a
-    /// millisecond.
+    /// Asks a machine of one page.
     pub fn measure(kvm: &Kvm) -> Result<Self, Error> {
-        let len = 4096 * 2;
-        let mem = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), len)]);
-        let mem: Mem = Arc::new(mem.map_err(|source| Error::Memory {
-            bytes: len as u64,
+        let mut vm = Vm::new(kvm)?;
+        let mut vcpu = vm.create_vcpu(kvm, 0, 1)?;
+        Self::of(&mut vm, &mut vcpu)
+    }
+
+    /// Runs two instructions on a vCPU that has not run yet, and sees who executes them. Its
+    /// registers are then as they were.
+    pub fn of(vm: &mut Vm, vcpu: &mut Vcpu) -> Result<Self, Error> {
+        let page = GuestMemoryMmap::from_ranges(&[(GuestAddress(PAGE), 4096)]);
+        let page = page.map_err(|source| Error::Memory {
+            bytes: 4096,
             source,
-        })?);
-        let written = mem.write_slice(&PROBE, GuestAddress(CODE));
+        })?;
+        let written = page.write_slice(&PROBE, GuestAddress(PAGE));
         written.expect("the probe is shorter than its page");
-        let vm = super::vm::Vm::new(kvm, mem)?;
-        let mut vcpu = vm.bare_vcpu()?;
-        let mut sregs = vcpu.get_sregs().map_err(refused("KVM_GET_SREGS"))?;
-        sregs.cr0 |= CR0_PE;
-        for segment in [&mut sregs.cs, &mut sregs.ds, &mut sregs.es, &mut sregs.ss] {
+        vm.add_memory(SLOT, Arc::new(page))?;
+        let (sregs, regs) = (vcpu.sregs()?, vcpu.regs()?);
+        let mut flat = sregs;
+        flat.cr0 |= CR0_PE;
+        for segment in [&mut flat.cs, &mut flat.ds, &mut flat.es, &mut flat.ss] {
             (segment.base, segment.limit, segment.selector) = (0, 0xffff_ffff, 8);
             (segment.db, segment.g, segment.s, segment.present) = (1, 1, 1, 1);
             (segment.type_, segment.dpl) = (3, 0);
         }
-        sregs.cs.type_ = CODE_TYPE;
-        vcpu.set_sregs(&sregs).map_err(refused("KVM_SET_SREGS"))?;
-        let mut regs = vcpu.get_regs().map_err(refused("KVM_GET_REGS"))?;
-        (regs.rip, regs.rflags) = (CODE, 2);
-        vcpu.set_regs(&regs).map_err(refused("KVM_SET_REGS"))?;
-        match vcpu.run().map_err(refused("KVM_RUN"))? {
-            VcpuExit::InternalError => Ok(Self::Software),
-            _ => Ok(Self::Hardware),
-        }
+        flat.cs.type_ = CODE_TYPE;
+        vcpu.set_sregs(&flat)?;
+        let mut start = regs;
+        (start.rip, start.rflags) = (PAGE, 2);
+        vcpu.set_regs(&start)?;
+        let flavour = match vcpu.fd().run().map_err(refused("KVM_RUN"))? {
+            VcpuExit::InternalError => Self::Software,
+            _ => Self::Hardware,
+        };
+        // An exit for a port is complete when the vCPU has been entered once more.
+        vcpu.set_immediate_exit(true);
+        let _interrupted = vcpu.fd().run();
+        vcpu.set_immediate_exit(false);
+        vcpu.set_sregs(&sregs)?;
+        vcpu.set_regs(&regs)?;
+        vm.remove_slot(SLOT)?;
+        Ok(flavour)
     }
 }

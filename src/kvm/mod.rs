@@ -7,6 +7,8 @@ mod cpuid;
 mod error;
 mod flavour;
 mod host;
+pub mod lend;
+pub mod line;
 pub mod memory;
 mod vcpu;
 mod vm;

@@ -34,19 +34,20 @@ pub struct Vcpu {
     fd: VcpuFd,
     assist: Assist,
     id: u8,
+    mem: Mem,
     ports: Arc<Bus>,
     mmio: Arc<Bus>,
 }
 
 impl Vcpu {
-    pub(super) fn new(kvm: &Kvm, fd: VcpuFd, mem: Mem, id: u8, count: u8) -> Result<Self, Error> {
+    pub(super) fn new(kvm: &Kvm, fd: VcpuFd, id: u8, count: u8) -> Result<Self, Error> {
         let cpuid = cpuid::build(kvm, id, count)?;
         fd.set_cpuid2(&cpuid).map_err(refused("KVM_SET_CPUID2"))?;
-        let assist = Assist::new(kvm, mem);
         Ok(Self {
             fd,
-            assist,
+            assist: Assist::new(kvm),
             id,
+            mem: Arc::default(),
             ports: Arc::default(),
             mmio: Arc::default(),
         })
@@ -57,8 +58,9 @@ impl Vcpu {
         self.id
     }
 
-    /// Gives it the buses that its port and memory accesses go to.
-    pub fn attach(&mut self, ports: Arc<Bus>, mmio: Arc<Bus>) {
+    /// Gives it its memory, and the buses that its port and memory accesses go to.
+    pub fn attach(&mut self, mem: Mem, ports: Arc<Bus>, mmio: Arc<Bus>) {
+        self.mem = mem;
         self.ports = ports;
         self.mmio = mmio;
     }
@@ -118,6 +120,11 @@ impl Vcpu {
         self.fd.set_kvm_immediate_exit(u8::from(on));
     }
 
+    /// Its own descriptor.
+    pub(super) fn fd(&mut self) -> &mut VcpuFd {
+        &mut self.fd
+    }
+
     /// Runs until the next exit, and serves it where the bus or the assist can.
     pub fn run(&mut self) -> Result<Exit, Error> {
         match self.fd.run() {
@@ -150,7 +157,7 @@ impl Vcpu {
         if suberror != KVM_INTERNAL_ERROR_EMULATION {
             return Err(Error::Stopped(format!("internal error {suberror} of KVM")));
         }
-        self.assist.complete(&self.fd, &bytes)
+        self.assist.complete(&self.fd, &self.mem, &bytes)
     }
 
     /// The internal error's kind, and the bytes at RIP where KVM gives them.

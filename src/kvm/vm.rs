@@ -1,14 +1,19 @@
 //! A virtual machine as KVM knows it: memory, interrupt chips, and the wires to its devices.
 
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
+
 use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config, kvm_userspace_memory_region};
-use kvm_ioctls::{IoEventAddress, VcpuFd, VmFd};
+use kvm_ioctls::{IoEventAddress, VmFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::error::{Error, refused};
 use super::host::Kvm;
+use super::line::{Gsi, Line};
 use super::memory::Mem;
 use super::vcpu::Vcpu;
+use crate::sys::linger::Linger;
 
 /// Three pages that KVM on Intel needs for real-mode emulation, in the gap, below its end: nothing
 /// of ours is there.
@@ -20,14 +25,16 @@ const IDENTITY_MAP_ADDRESS: u64 = 0xfffb_c000;
 /// A virtual machine.
 #[derive(Debug)]
 pub struct Vm {
-    fd: VmFd,
+    fd: Arc<VmFd>,
     // The regions stay mapped as long as KVM may write to them.
-    mem: Mem,
+    mem: Vec<Mem>,
+    _linger: Option<Linger>,
 }
 
 impl Vm {
-    /// A machine with `mem` as its memory, interrupt controllers and a timer.
-    pub fn new(kvm: &Kvm, mem: Mem) -> Result<Self, Error> {
+    /// A machine with interrupt controllers and a timer, and no memory yet. KVM may take some 10 ms
+    /// for it, in which it computes nothing.
+    pub fn new(kvm: &Kvm) -> Result<Self, Error> {
         let fd = kvm.inner.create_vm().map_err(refused("KVM_CREATE_VM"))?;
         fd.set_identity_map_address(IDENTITY_MAP_ADDRESS)
             .map_err(refused("KVM_SET_IDENTITY_MAP_ADDR"))?;
@@ -40,13 +47,20 @@ impl Vm {
             ..Default::default()
         };
         fd.create_pit2(pit).map_err(refused("KVM_CREATE_PIT2"))?;
-        let vm = Self { fd, mem };
-        vm.map_memory()?;
-        Ok(vm)
+        // SAFETY: the descriptor is open as long as `fd`.
+        let file = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };
+        Ok(Self {
+            _linger: Linger::over(file).ok(),
+            fd: Arc::new(fd),
+            mem: Vec::new(),
+        })
     }
 
-    fn map_memory(&self) -> Result<(), Error> {
-        for (slot, region) in (0..).zip(self.mem.iter()) {
+    /// Gives it memory, in slots from `first` on.
+    pub fn add_memory(&mut self, first: u32, mem: Mem) -> Result<(), Error> {
+        // Held before KVM knows of it.
+        self.mem.push(Arc::clone(&mem));
+        for (slot, region) in (first..).zip(mem.iter()) {
             let mapping = kvm_userspace_memory_region {
                 slot,
                 guest_phys_addr: region.start_addr().raw_value(),
@@ -54,21 +68,23 @@ impl Vm {
                 userspace_addr: region.as_ptr() as u64,
                 flags: 0,
             };
-            // SAFETY: the region is mapped as long as `self.mem`, which lives as long as the VM.
-            let set = unsafe { self.fd.set_user_memory_region(mapping) };
-            set.map_err(refused("KVM_SET_USER_MEMORY_REGION"))?;
+            self.set_slot(mapping)?;
         }
         Ok(())
     }
 
-    /// Its memory.
-    pub fn mem(&self) -> &Mem {
-        &self.mem
+    /// Takes the memory of one slot away.
+    pub(super) fn remove_slot(&self, slot: u32) -> Result<(), Error> {
+        self.set_slot(kvm_userspace_memory_region {
+            slot,
+            ..Default::default()
+        })
     }
 
-    /// A vCPU without CPUID, in its reset state.
-    pub(super) fn bare_vcpu(&self) -> Result<VcpuFd, Error> {
-        self.fd.create_vcpu(0).map_err(refused("KVM_CREATE_VCPU"))
+    fn set_slot(&self, mapping: kvm_userspace_memory_region) -> Result<(), Error> {
+        // SAFETY: it is memory of one of `self.mem`, which live as long as the VM, or none.
+        let set = unsafe { self.fd.set_user_memory_region(mapping) };
+        set.map_err(refused("KVM_SET_USER_MEMORY_REGION"))
     }
 
     /// A new vCPU, number `id` of `count`.
@@ -77,14 +93,15 @@ impl Vm {
             .fd
             .create_vcpu(u64::from(id))
             .map_err(refused("KVM_CREATE_VCPU"))?;
-        Vcpu::new(kvm, fd, self.mem.clone(), id, count)
+        Vcpu::new(kvm, fd, id, count)
     }
 
-    /// Lets `trigger` raise interrupt line `gsi`.
-    pub fn wire_interrupt(&self, trigger: &EventFd, gsi: u32) -> Result<(), Error> {
-        self.fd
-            .register_irqfd(trigger, gsi)
-            .map_err(refused("KVM_IRQFD"))
+    /// Interrupt line number `gsi`.
+    pub fn line(&self, gsi: u32) -> Box<dyn Line> {
+        Box::new(Gsi {
+            vm: Arc::clone(&self.fd),
+            number: gsi,
+        })
     }
 
     /// Lets a guest write of `value` to `address` wake `event` without an exit.

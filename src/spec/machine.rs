@@ -20,16 +20,16 @@ pub struct VmSpec {
     pub name: String,
     /// Virtual CPUs.
     pub cpus: u32,
-    /// Guest memory, bytes.
-    pub memory: u64,
+    /// Guest memory, bytes; what suits this host's KVM if nobody asked for any.
+    pub memory: Option<u64>,
     /// The kernel: an uncompressed ELF or a bzImage.
     pub kernel: PathBuf,
+    /// Whether nobody changes the kernel's file: it is the store's.
+    pub kernel_is_fixed: bool,
     /// The disk, piece after piece.
     pub disk: Vec<Piece>,
     /// Words added to the kernel's command line.
     pub kernel_args: Vec<String>,
-    /// Whether KVM executes guest kernels instruction by instruction, as it was measured.
-    pub software_kvm: bool,
     /// Whether the kernel says everything on its console (`-vv`).
     pub verbose_console: bool,
 }

@@ -17,38 +17,81 @@ use crate::sys::seqpacket::Seqpacket;
 /// The verb by which the binary becomes a machine. Not for people.
 pub const MACHINE_VERB: &str = "machine";
 
-/// A machine's process.
+/// A machine's process that has been told to make a VM, and waits to be told what will run in it.
 #[derive(Debug)]
 pub struct Launched {
-    process: Child,
+    process: Process,
+    uplink: Seqpacket,
+}
+
+/// A machine's process that builds and runs its machine.
+#[derive(Debug)]
+pub struct Machine {
+    process: Process,
     /// The leash.
     pub uplink: Seqpacket,
     /// What its kernel says.
-    pub console: Console,
+    console: Console,
 }
 
-/// Opens what the machine needs and starts its process. `halted` is told when the guest halts.
-pub fn launch(spec: &VmSpec, halted: impl Fn() + Send + 'static) -> Result<Launched, Error> {
+/// A process that ends when it is let go of.
+#[derive(Debug)]
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Already dead is what we want.
+        let _dead = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+/// Opens KVM, and starts the process of a machine.
+pub fn launch() -> Result<Launched, Error> {
     let kvm = Kvm::open()?;
-    let kernel = open(&spec.kernel)?;
-    let disk = spec
-        .disk
-        .iter()
-        .map(|piece| open(&piece.file))
-        .collect::<Result<Vec<_>, _>>()?;
-    let (console, console_writer) = io::pipe().map_err(Error::Process)?;
     let (uplink, theirs) = Seqpacket::pair().map_err(Error::Process)?;
-    let process = spawn(theirs.into()).map_err(Error::Process)?;
-    let mut files = vec![kvm.as_fd(), console_writer.as_fd(), kernel.as_fd()];
-    files.extend(disk.iter().map(AsFd::as_fd));
-    let console = Console::follow(console, spec.verbose_console, halted).map_err(Error::Process)?;
-    let launched = Launched {
-        process,
-        uplink,
-        console,
-    };
-    uplink::send(&launched.uplink, &Order::Build(spec.clone()), &files).map_err(Error::Process)?;
-    Ok(launched)
+    let process = Process(spawn(theirs.into()).map_err(Error::Process)?);
+    uplink::send(&uplink, &Order::Create, &[kvm.as_fd()]).map_err(Error::Process)?;
+    Ok(Launched { process, uplink })
+}
+
+impl Launched {
+    /// Opens what the machine of `spec` needs, and has it built. `halted` is told when the guest halts.
+    pub fn build(
+        self,
+        spec: &VmSpec,
+        halted: impl Fn() + Send + 'static,
+    ) -> Result<Machine, Error> {
+        let kernel = open(&spec.kernel)?;
+        let disk = spec
+            .disk
+            .iter()
+            .map(|piece| open(&piece.file))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (console, console_writer) = io::pipe().map_err(Error::Process)?;
+        let console =
+            Console::follow(console, spec.verbose_console, halted).map_err(Error::Process)?;
+        let mut files = vec![console_writer.as_fd(), kernel.as_fd()];
+        files.extend(disk.iter().map(AsFd::as_fd));
+        match uplink::send(&self.uplink, &Order::Build(spec.clone()), &files) {
+            // It has failed already: its report is on the way, and says why.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            sent => sent.map_err(Error::Process)?,
+        }
+        Ok(Machine {
+            process: self.process,
+            uplink: self.uplink,
+            console,
+        })
+    }
+}
+
+impl Machine {
+    /// Ends it, whatever it is doing, and gives back its console's last lines.
+    pub fn finish(self) -> Vec<String> {
+        drop(self.process);
+        self.console.finish()
+    }
 }
 
 fn open(path: &std::path::Path) -> Result<File, Error> {
@@ -70,14 +113,4 @@ fn spawn(uplink: OwnedFd) -> io::Result<Child> {
         // The terminal's Ctrl-C is for the workload, not for the machine.
         .process_group(0)
         .spawn()
-}
-
-impl Launched {
-    /// Ends the machine, whatever it is doing, and gives back its console's last lines.
-    pub fn finish(mut self) -> Vec<String> {
-        // Already dead is what we want.
-        let _dead = self.process.kill();
-        let _reaped = self.process.wait();
-        self.console.finish()
-    }
 }

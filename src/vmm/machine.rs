@@ -22,7 +22,7 @@ use crate::devices::virtio::vsock::{Connector, Vsock};
 use crate::devices::{i8042, serial};
 use crate::kvm::bus::Bus;
 use crate::kvm::memory::{self, Mem};
-use crate::kvm::{Exit, Kvm, Vcpu, Vm};
+use crate::kvm::{Exit, Flavour, Kvm, Vcpu, Vm};
 use crate::spec::VmSpec;
 use crate::sys::lock::lock;
 
@@ -33,6 +33,8 @@ const QUEUE_NOTIFY: u64 = 0x50;
 pub struct Parts {
     /// KVM.
     pub kvm: Kvm,
+    /// A VM of it, with nothing in it yet.
+    pub vm: Vm,
     /// Where the kernel's messages go.
     pub console: File,
     /// The kernel.
@@ -57,6 +59,7 @@ pub struct Machine<State> {
     transports: Vec<Wired>,
     reset: EventFd,
     ended: (Sender<Stopped>, Receiver<Stopped>),
+    flavour: Flavour,
     // Last: memory and VM outlive what uses them.
     _vm: Vm,
     state: PhantomData<State>,
@@ -82,21 +85,27 @@ struct Wired {
 pub fn build(spec: &VmSpec, parts: Parts) -> Result<Machine<Built>, Error> {
     let Parts {
         kvm,
+        mut vm,
         console,
         mut kernel,
         disk,
         connector,
     } = parts;
-    // 1. Whether KVM has enough CPUs.
+    // 1. vCPUs, and who executes them.
     let cpus = check_cpus(&kvm, spec.cpus)?;
-    // 2. Memory, and the kernel in it.
-    let mem = memory::allocate(spec.memory)?;
-    let loaded =
-        boot::load(&mem, spec.memory, &mut kernel).map_err(|source| in_boot(spec, source))?;
-    // 3. The VM, and its vCPUs.
-    let vm = Vm::new(&kvm, mem.clone())?;
     let vcpus: Result<Vec<_>, _> = (0..cpus).map(|id| vm.create_vcpu(&kvm, id, cpus)).collect();
     let mut vcpus = vcpus?;
+    let flavour = match vcpus.first_mut() {
+        Some(first) => Flavour::of(&mut vm, first)?,
+        None => Flavour::Hardware,
+    };
+    // 2. Memory, and the kernel in it.
+    let memory = spec.memory.unwrap_or(default_memory(flavour));
+    let mem = memory::allocate(memory)?;
+    let loaded = boot::load(&mem, memory, &mut kernel, spec.kernel_is_fixed)
+        .map_err(|source| in_boot(spec, source))?;
+    // 3. Memory as it is now, in the VM: a mapping that changes later is a flush.
+    vm.add_memory(0, mem.clone())?;
     // 4. Devices, wired to it.
     let reset = EventFd::new(0).map_err(no_event)?;
     let ports = Arc::new(wire_ports(&vm, console, &reset)?);
@@ -108,7 +117,7 @@ pub fn build(spec: &VmSpec, parts: Parts) -> Result<Machine<Built>, Error> {
         })?),
         Box::new(Rng::default()),
     ];
-    let mut command_line = CommandLine::new(spec.software_kvm, cpus, spec.verbose_console);
+    let mut command_line = CommandLine::new(flavour, cpus, spec.verbose_console);
     let (mmio, transports) = wire_devices(&vm, &mem, devices, &mut command_line)?;
     // 5. What the kernel is told, and where the vCPUs begin.
     let tsc_khz = vcpus.first().and_then(Vcpu::tsc_khz);
@@ -116,11 +125,11 @@ pub fn build(spec: &VmSpec, parts: Parts) -> Result<Machine<Built>, Error> {
     spec.kernel_args
         .iter()
         .for_each(|words| command_line.push(words));
-    boot::describe(&mem, spec.memory, &loaded, &command_line, cpus)
+    boot::describe(&mem, memory, &loaded, &command_line, cpus)
         .map_err(|source| in_boot(spec, source))?;
     let mmio = Arc::new(mmio);
     for vcpu in &mut vcpus {
-        vcpu.attach(Arc::clone(&ports), Arc::clone(&mmio));
+        vcpu.attach(mem.clone(), Arc::clone(&ports), Arc::clone(&mmio));
         boot::enter(&mem, vcpu, loaded.entry).map_err(|source| in_boot(spec, source))?;
     }
     Ok(Machine {
@@ -128,9 +137,19 @@ pub fn build(spec: &VmSpec, parts: Parts) -> Result<Machine<Built>, Error> {
         transports,
         reset,
         ended: channel(),
+        flavour,
         _vm: vm,
         state: PhantomData,
     })
+}
+
+/// Memory of a machine for which nobody asked for any, bytes. Where guest kernels are interpreted
+/// every page of it costs boot time, 10 s per GiB.
+fn default_memory(flavour: Flavour) -> u64 {
+    match flavour {
+        Flavour::Hardware => 512 << 20,
+        Flavour::Software => 128 << 20,
+    }
 }
 
 fn in_boot(spec: &VmSpec, source: boot::Error) -> Error {
@@ -166,10 +185,8 @@ fn no_event(source: io::Error) -> Error {
 
 /// The serial port, and the keyboard controller.
 fn wire_ports(vm: &Vm, console: File, reset: &EventFd) -> Result<Bus, Error> {
-    let line = new_event()?;
-    vm.wire_interrupt(&line, serial::GSI)?;
     let mut ports = Bus::default();
-    let serial = serial::Serial::new(line, console);
+    let serial = serial::Serial::new(vm.line(serial::GSI), console);
     ports.insert(serial::PORT, serial::PORTS, Arc::new(Mutex::new(serial)));
     let keyboard = i8042::I8042::new(clone_event(reset)?);
     ports.insert(i8042::PORT, 1, Arc::new(Mutex::new(keyboard)));
@@ -188,9 +205,7 @@ fn wire_devices(
     let mut wired = Vec::new();
     for (index, device) in (0..).zip(devices) {
         let slot = slot(index);
-        let irq = new_event()?;
-        vm.wire_interrupt(&irq, slot.gsi)?;
-        let transport = Transport::new(device, mem.clone(), irq);
+        let transport = Transport::new(device, mem.clone(), vm.line(slot.gsi));
         let mut notifications = Vec::new();
         for queue in (0..).take(transport.queue_count()) {
             let event = new_event()?;
@@ -209,6 +224,11 @@ fn wire_devices(
 }
 
 impl Machine<Built> {
+    /// How it will be executed.
+    pub fn flavour(&self) -> Flavour {
+        self.flavour
+    }
+
     /// Starts one thread per vCPU.
     pub fn start(mut self) -> Result<Machine<Running>, Error> {
         for vcpu in std::mem::take(&mut self.vcpus) {
@@ -230,6 +250,7 @@ impl Machine<Built> {
             transports: self.transports,
             reset: self.reset,
             ended: self.ended,
+            flavour: self.flavour,
             _vm: self._vm,
             state: PhantomData,
         })

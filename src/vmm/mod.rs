@@ -17,7 +17,7 @@ mod uplink;
 mod wall;
 
 pub use error::{Error, sentence};
-pub use launch::MACHINE_VERB;
+pub use launch::{Launched, MACHINE_VERB, launch};
 pub use relay::Stdio;
 pub use serve::serve;
 pub use talk::{Ending, Topic};

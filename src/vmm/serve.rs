@@ -1,4 +1,4 @@
-//! The process of a machine, from the inside: takes one order with its files, builds, runs, and
+//! The process of a machine, from the inside: takes its orders with their files, builds, runs, and
 //! ends with its parent.
 
 use std::cell::Cell;
@@ -17,7 +17,7 @@ use super::error::{Error, sentence};
 use super::machine::{Parts, Stopped, build};
 use super::uplink::{self, MAX_CONNECTIONS, Order, Report};
 use crate::devices::virtio::vsock::Connector;
-use crate::kvm::Kvm;
+use crate::kvm::{Kvm, Vm};
 use crate::spec::VmSpec;
 use crate::sys::panics;
 use crate::sys::seqpacket::Seqpacket;
@@ -42,17 +42,7 @@ fn run(uplink: &Arc<Seqpacket>) -> Report {
     let failed = |error: &Error| Report::Failed {
         text: sentence(error),
     };
-    let ordered = die_with_parent().and_then(|()| uplink::receive::<Order>(uplink));
-    let (spec, files) = match ordered {
-        Ok(Some((Order::Build(spec), files))) => (spec, files),
-        Ok(None) => {
-            return Report::Stopped {
-                reason: "no order came".to_owned(),
-            };
-        }
-        Err(error) => return failed(&Error::Process(error)),
-    };
-    match run_machine(uplink, &spec, files) {
+    match run_machine(uplink) {
         Ok(Stopped::ByGuest(reason)) => Report::Stopped {
             reason: reason.to_owned(),
         },
@@ -60,16 +50,33 @@ fn run(uplink: &Arc<Seqpacket>) -> Report {
     }
 }
 
-fn run_machine(
-    uplink: &Arc<Seqpacket>,
-    spec: &VmSpec,
-    files: Vec<OwnedFd>,
-) -> Result<Stopped, Error> {
-    let parts = sort_files(spec, files, Box::new(Uplink::new(Arc::clone(uplink))))?;
-    let machine = build(spec, parts)?;
-    uplink::send(uplink, &Report::Built, &[]).map_err(Error::Process)?;
+fn run_machine(uplink: &Arc<Seqpacket>) -> Result<Stopped, Error> {
+    die_with_parent().map_err(Error::Process)?;
+    let (Order::Create, files) = next_order(uplink)? else {
+        return Err(misordered());
+    };
+    let kvm = Kvm::adopt(files.into_iter().next().ok_or_else(misordered)?)?;
+    let vm = Vm::new(&kvm)?;
+    uplink::send(uplink, &Report::Created, &[]).map_err(Error::Process)?;
+    let (Order::Build(spec), files) = next_order(uplink)? else {
+        return Err(misordered());
+    };
+    let connector = Box::new(Uplink::new(Arc::clone(uplink)));
+    let machine = build(&spec, sort_files(&spec, (kvm, vm), files, connector)?)?;
+    let flavour = machine.flavour();
+    uplink::send(uplink, &Report::Built { flavour }, &[]).map_err(Error::Process)?;
     watch(Arc::clone(uplink)).map_err(Error::Process)?;
     machine.start()?.wait()
+}
+
+/// The parent may be gone, or have nothing to run after all; then nobody reads what we say.
+fn next_order(uplink: &Seqpacket) -> Result<(Order, Vec<OwnedFd>), Error> {
+    let order = uplink::receive(uplink).map_err(Error::Process)?;
+    order.ok_or_else(|| Error::Process(io::ErrorKind::BrokenPipe.into()))
+}
+
+fn misordered() -> Error {
+    Error::Process(io::ErrorKind::InvalidInput.into())
 }
 
 /// A thread that panics has its last words told by the parent, and takes the machine with it.
@@ -97,26 +104,24 @@ fn watch(uplink: Arc<Seqpacket>) -> io::Result<()> {
     Ok(())
 }
 
-/// The order's files: KVM, console, kernel, and one for each piece of the disk.
+/// The order's files: console, kernel, and one for each piece of the disk.
 fn sort_files(
     spec: &VmSpec,
+    (kvm, vm): (Kvm, Vm),
     files: Vec<OwnedFd>,
     connector: Box<dyn Connector>,
 ) -> Result<Parts, Error> {
     let mut files = files.into_iter();
-    let mut next = || {
-        files
-            .next()
-            .ok_or_else(|| Error::Process(io::ErrorKind::InvalidInput.into()))
-    };
-    let (kvm, console, kernel) = (next()?, next()?, next()?);
+    let mut next = || files.next().ok_or_else(misordered);
+    let (console, kernel) = (next()?, next()?);
     let disk: Result<Vec<_>, Error> = spec
         .disk
         .iter()
         .map(|piece| Ok((File::from(next()?), piece.len)))
         .collect();
     Ok(Parts {
-        kvm: Kvm::adopt(kvm)?,
+        kvm,
+        vm,
         console: console.into(),
         kernel: kernel.into(),
         disk: disk?,

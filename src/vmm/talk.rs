@@ -25,6 +25,7 @@ use super::console::printable;
 use super::error::Error;
 use super::relay::Pulse;
 use super::uplink::Report;
+use crate::kvm::Flavour;
 use crate::spec::Signal;
 use crate::timeline::{Phase, Timeline};
 
@@ -99,8 +100,8 @@ impl fmt::Display for Loss {
 pub struct Topic {
     /// What init is to do; its clock is set when it is sent.
     pub job: Job,
-    /// How long until the workload has started.
-    pub boot_deadline: Duration,
+    /// How long until the workload has started; what suits the KVM if nobody said.
+    pub boot_deadline: Option<Duration>,
     /// How long the workload may run.
     pub timeout: Option<Duration>,
 }
@@ -128,6 +129,8 @@ pub struct Talk<'a> {
     lost: Option<Loss>,
     /// Whether every word that it said was heard.
     hung_up: bool,
+    /// How long until the workload has started.
+    boot_deadline: Duration,
     deadline: Option<Instant>,
     first_term: Option<Instant>,
     timed_out: bool,
@@ -136,7 +139,9 @@ pub struct Talk<'a> {
 impl<'a> Talk<'a> {
     /// A conversation about `topic`, whose phases `timeline` takes and whose output has this pulse.
     pub fn new(topic: Topic, pulse: Arc<Pulse>, timeline: &'a mut Timeline) -> Self {
-        let deadline = Instant::now().checked_add(topic.boot_deadline);
+        let boot_deadline = topic
+            .boot_deadline
+            .unwrap_or(default_deadline(Flavour::Software));
         Self {
             topic,
             timeline,
@@ -147,7 +152,8 @@ impl<'a> Talk<'a> {
             finished: false,
             lost: None,
             hung_up: false,
-            deadline,
+            boot_deadline,
+            deadline: Instant::now().checked_add(boot_deadline),
             first_term: None,
             timed_out: false,
         }
@@ -185,10 +191,17 @@ impl<'a> Talk<'a> {
     /// One event; `Some` when it was the last.
     fn take(&mut self, event: Event) -> Result<Option<Exit>, Error> {
         match event {
-            Event::Report(Report::Built) if self.state == State::Building => {
-                self.advance(State::Booting, Phase::Build);
+            Event::Report(Report::Created) if self.state == State::Building => {
+                self.timeline.end(Phase::Kvm);
             }
-            Event::Report(Report::Built | Report::Connected { .. }) => {}
+            Event::Report(Report::Built { flavour }) if self.state == State::Building => {
+                self.advance(State::Booting, Phase::Load);
+                if self.topic.boot_deadline.is_none() {
+                    self.boot_deadline = default_deadline(flavour);
+                    self.wait_for(Some(self.boot_deadline));
+                }
+            }
+            Event::Report(Report::Created | Report::Built { .. } | Report::Connected { .. }) => {}
             Event::Report(Report::Failed { text }) => {
                 return Err(Error::Machine(printable(text.as_bytes())));
             }
@@ -213,7 +226,7 @@ impl<'a> Talk<'a> {
 
     /// Init is up: give it the job.
     fn greet(&mut self, orders: Orders) {
-        self.advance(State::SettingUp, Phase::Boot);
+        self.advance(State::SettingUp, Phase::Kernel);
         let mut job = self.topic.job.clone();
         job.realtime_ns = realtime_ns();
         orders.send(Frame::Job(Box::new(job)));
@@ -223,7 +236,7 @@ impl<'a> Talk<'a> {
     fn hear(&mut self, frame: Frame) -> Result<Option<Exit>, Error> {
         match (frame, self.state) {
             (Frame::Started { session: 0 }, State::SettingUp) => {
-                self.advance(State::Running, Phase::Setup);
+                self.advance(State::Running, Phase::Init);
                 self.wait_for(self.topic.timeout);
             }
             (
@@ -293,9 +306,8 @@ impl<'a> Talk<'a> {
                 Ok(None)
             }
             _ => {
-                let deadline = self.topic.boot_deadline;
                 Err(Error::Silent {
-                    deadline,
+                    deadline: self.boot_deadline,
                     console: Vec::new(),
                 })
             }
@@ -364,7 +376,7 @@ impl<'a> Talk<'a> {
     fn complete(&mut self) -> Result<Option<Exit>, Error> {
         match (self.state, &self.lost) {
             (State::Finishing(exit), _) if self.is_over() && self.open_outputs == 0 => {
-                self.timeline.end(Phase::Finish);
+                self.timeline.end(Phase::Teardown);
                 Ok(Some(exit))
             }
             (State::Building | State::Booting, Some(loss)) => Err(vanished(loss)),
@@ -375,6 +387,15 @@ impl<'a> Talk<'a> {
             }
             _ => Ok(None),
         }
+    }
+}
+
+/// How long a guest may take to report when nobody said: a thousand times what one takes on
+/// hardware, and on a busy host with a software KVM thirty times.
+fn default_deadline(flavour: Flavour) -> Duration {
+    match flavour {
+        Flavour::Hardware => Duration::from_secs(60),
+        Flavour::Software => Duration::from_secs(300),
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!  husk run                                   the machine's process
-//!    ├── Build{spec} + kvm, console, kernel, disk… ─▶ │
+//!    ├── Create + kvm ──────────────────────────────▶ │
+//!    │ ◀──────────────────────────────── Created ─────┤   or Failed{text}
+//!    ├── Build{spec} + console, kernel, disk… ──────▶ │
 //!    │ ◀────────────────────────────────── Built ─────┤   or Failed{text}
 //!    │ ◀──────────── Connected{port} + a socket ──────┤   once per connection of the guest
 //!    │ ◀─────────────────────── Stopped{reason} ──────┤
@@ -15,6 +17,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::kvm::Flavour;
 use crate::spec::VmSpec;
 use crate::sys::seqpacket::Seqpacket;
 
@@ -26,15 +29,22 @@ pub const MAX_CONNECTIONS: usize = 8;
 /// From `husk run` to the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
-    /// Build and start this machine. Files: KVM, the console's pipe, the kernel, the disk's pieces.
+    /// Have KVM make a VM: that takes it some time, whatever will run in it. Files: KVM.
+    Create,
+    /// Build and start this machine. Files: the console's pipe, the kernel, the disk's pieces.
     Build(VmSpec),
 }
 
 /// From the machine to `husk run`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
+    /// There is a VM.
+    Created,
     /// The machine is built and about to execute its first instruction.
-    Built,
+    Built {
+        /// How it will be executed.
+        flavour: Flavour,
+    },
     /// The machine could not be built, or died of husk's own failure.
     Failed {
         /// Why, as a sentence.

@@ -4,7 +4,7 @@ use std::sync::{Arc, mpsc};
 
 use super::channels;
 use super::error::Error;
-use super::launch::launch;
+use super::launch::Launched;
 use super::relay::{Pulse, Stdio};
 use super::talk::{Ending, Event, Talk, Topic};
 use crate::spec::{Signal, VmSpec};
@@ -20,6 +20,7 @@ const PANIC: &str = "Kernel panic";
 /// Runs `topic`'s job in a machine of `spec`, with `stdio` as its streams. Whatever happens, the
 /// machine is gone when this returns.
 pub fn run(
+    launched: Launched,
     spec: &VmSpec,
     topic: Topic,
     stdio: Stdio,
@@ -35,10 +36,10 @@ pub fn run(
     };
     signals::deliver(&FORWARDED, deliver).map_err(Error::Process)?;
     let on_halt = sender.clone();
-    let machine = launch(spec, move || {
+    let machine = launched.build(spec, move || {
         let _over = on_halt.send(Event::Halted);
     })?;
-    timeline.end(Phase::Prepare);
+    timeline.end(Phase::Spec);
     let pulse = Arc::new(Pulse::default());
     let stdio = (stdio, topic.job.process.stdin);
     let uplink = machine.uplink.try_clone();
@@ -47,7 +48,7 @@ pub fn run(
         .map_err(Error::Process)
         .and_then(|()| Talk::new(topic, pulse, timeline).hold(&events));
     let console = machine.finish();
-    timeline.end(Phase::Stop);
+    timeline.end(Phase::Teardown);
     ending.map_err(|error| with_console(error, console))
 }
 

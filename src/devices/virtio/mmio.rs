@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use virtio_queue::{Queue, QueueT};
-use vmm_sys_util::eventfd::EventFd;
 
 use super::device::{Active, Cause, Device, Irq};
 use super::registers as reg;
 use crate::kvm::bus::BusDevice;
+use crate::kvm::line::Line;
 use crate::kvm::memory::Mem;
 
 /// Legal steps of the status: from all bits, to all bits.
@@ -37,20 +37,19 @@ const STEPS: [(u32, u32); 4] = [
 
 /// The device's interrupt: a cause for the driver to read, and a line to raise.
 #[derive(Debug)]
-struct Line {
+struct Interrupt {
     status: AtomicU32,
-    event: EventFd,
+    line: Box<dyn Line>,
 }
 
-impl Irq for Line {
+impl Irq for Interrupt {
     fn signal(&self, cause: Cause) {
         let bit = match cause {
             Cause::Queue => reg::INTERRUPT_QUEUE,
             Cause::Config => reg::INTERRUPT_CONFIG,
         };
         self.status.fetch_or(bit, Ordering::SeqCst);
-        // Fails only when 2^64 - 2 interrupts are pending.
-        let _full = self.event.write(1);
+        self.line.pulse();
     }
 }
 
@@ -58,7 +57,7 @@ impl Irq for Line {
 pub struct Transport {
     device: Box<dyn Device>,
     mem: Mem,
-    line: Arc<Line>,
+    interrupt: Arc<Interrupt>,
     status: u32,
     features_sel: u32,
     driver_features: u64,
@@ -69,15 +68,15 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// Puts `device` behind registers; `irq` raises its line.
-    pub fn new(device: Box<dyn Device>, mem: Mem, irq: EventFd) -> Self {
+    /// Puts `device` behind registers, and gives it an interrupt line.
+    pub fn new(device: Box<dyn Device>, mem: Mem, line: Box<dyn Line>) -> Self {
         let queues = new_queues(&*device);
         Self {
             device,
             mem,
-            line: Arc::new(Line {
+            interrupt: Arc::new(Interrupt {
                 status: AtomicU32::new(0),
-                event: irq,
+                line,
             }),
             status: 0,
             features_sel: 0,
@@ -125,7 +124,7 @@ impl Transport {
         if served.is_err() {
             drop(self.device.stop());
             self.status |= reg::NEEDS_RESET;
-            self.line.signal(Cause::Config);
+            self.interrupt.signal(Cause::Config);
         }
     }
 
@@ -168,7 +167,7 @@ impl Transport {
         }
         let (mem, irq) = (
             Arc::clone(&self.mem),
-            Arc::clone(&self.line) as Arc<dyn Irq>,
+            Arc::clone(&self.interrupt) as Arc<dyn Irq>,
         );
         let active = Active { mem, irq, queues };
         let activated = self.device.activate(active, self.driver_features);
@@ -181,7 +180,7 @@ impl Transport {
         self.status = 0;
         self.driver_features = 0;
         (self.features_sel, self.driver_features_sel, self.queue_sel) = (0, 0, 0);
-        self.line.status.store(0, Ordering::SeqCst);
+        self.interrupt.status.store(0, Ordering::SeqCst);
     }
 
     fn read_register(&self, offset: u64) -> u32 {
@@ -194,7 +193,7 @@ impl Transport {
             reg::DEVICE_FEATURES => half(self.offered(), self.features_sel),
             reg::QUEUE_NUM_MAX => queue.map_or(0, |queue| u32::from(queue.max_size())),
             reg::QUEUE_READY => queue.map_or(0, |queue| u32::from(queue.ready())),
-            reg::INTERRUPT_STATUS => self.line.status.load(Ordering::SeqCst),
+            reg::INTERRUPT_STATUS => self.interrupt.status.load(Ordering::SeqCst),
             reg::STATUS => self.status,
             reg::CONFIG_GENERATION => self.generation,
             _ => 0,
@@ -213,7 +212,7 @@ impl Transport {
                 }
             }
             reg::INTERRUPT_ACK => {
-                self.line.status.fetch_and(!value, Ordering::SeqCst);
+                self.interrupt.status.fetch_and(!value, Ordering::SeqCst);
             }
             reg::STATUS => self.set_status(value),
             // Queues are set up between FEATURES_OK and DRIVER_OK (3.1.1).

@@ -25,26 +25,24 @@ use super::memory::Mem;
 /// #BP (Intel SDM 3A, 6.15).
 const BREAKPOINT_VECTOR: u8 = 3;
 
-/// What is needed to complete an instruction of any vCPU of one machine.
+/// What is needed to complete an instruction of any vCPU.
 #[derive(Debug)]
 pub struct Assist {
-    mem: Mem,
     layout: Layout,
 }
 
 impl Assist {
-    /// The assist for a machine with this memory.
-    pub fn new(kvm: &Kvm, mem: Mem) -> Self {
+    /// The assist for vCPUs of this KVM.
+    pub fn new(kvm: &Kvm) -> Self {
         Self {
-            mem,
             layout: Layout::of_host(kvm),
         }
     }
 
     /// Completes the instruction at RIP, whose bytes KVM gave, or which are read from memory; or has
     /// the guest take the exception that it raises.
-    pub fn complete(&self, fd: &VcpuFd, bytes: &[u8]) -> Result<(), Error> {
-        let mut cpu = Cpu::load(fd, &self.mem)?;
+    pub fn complete(&self, fd: &VcpuFd, mem: &Mem, bytes: &[u8]) -> Result<(), Error> {
+        let mut cpu = Cpu::load(fd, mem)?;
         match self.step(&mut cpu, bytes) {
             Ok(()) => cpu.store(),
             Err(Trap::Fault(fault)) => cpu.raise(fault),

@@ -10,7 +10,7 @@ use super::*;
 fn topic() -> Topic {
     Topic {
         job: Job::default(),
-        boot_deadline: Duration::from_secs(1),
+        boot_deadline: Some(Duration::from_secs(1)),
         timeout: None,
     }
 }
@@ -29,7 +29,7 @@ fn go_on(talk: &mut Talk<'_>, events: Vec<Event>) {
 
 fn until_running() -> Vec<Event> {
     vec![
-        Event::Report(Report::Built),
+        Event::Report(Report::Built { flavour: Flavour::Hardware }),
         Event::Control(Orders::to_nobody()),
         Event::Frame(Frame::Started { session: 0 }),
     ]
@@ -132,7 +132,7 @@ fn a_guest_that_halts_is_lost_with_its_last_bytes_taken() {
 fn a_machine_that_dies_before_its_guest_speaks_is_told_at_once() {
     let mut timeline = Timeline::start();
     let mut talk = talk(&mut timeline);
-    go_on(&mut talk, vec![Event::Report(Report::Built)]);
+    go_on(&mut talk, vec![Event::Report(Report::Built { flavour: Flavour::Hardware })]);
     assert_eq!(reason(talk.take(Event::Gone)), "its process is gone");
 }
 
@@ -147,7 +147,7 @@ fn what_a_machine_says_cannot_fool_a_terminal() {
 
 fn any_event(number: u8) -> Event {
     match number % 17 {
-        0 => Event::Report(Report::Built),
+        0 => Event::Report(Report::Built { flavour: Flavour::Hardware }),
         1 => Event::Control(Orders::to_nobody()),
         2 => Event::Frame(Frame::Started { session: 0 }),
         3 => exited(0),
@@ -188,7 +188,7 @@ proptest::proptest! {
             }
         }
         proptest::prop_assert!(talk.deadline.is_some() || talk.state == State::Running);
-        proptest::prop_assert!(talk.timeline.phases().len() < 8);
+        proptest::prop_assert!(talk.timeline.phases().count() < 8);
     }
 }
 
@@ -197,7 +197,7 @@ fn a_guest_meets_its_deadline_whether_silent_or_not() {
     for flood in [0, 10_000_000] {
         let mut timeline = Timeline::start();
         let mut topic = topic();
-        topic.boot_deadline = Duration::from_millis(20);
+        topic.boot_deadline = Some(Duration::from_millis(20));
         let (sender, events) = sync_channel(10);
         let flooder = thread::spawn(move || {
             let connected = || Event::Report(Report::Connected { port: 1 });

@@ -9,6 +9,7 @@ use crate::devices::virtio::device::Device;
 use crate::devices::virtio::mmio::Transport;
 use crate::devices::virtio::registers as reg;
 use crate::kvm::bus::BusDevice;
+use crate::kvm::line::Line;
 use crate::kvm::memory::Mem;
 
 /// Guest memory: rings in the first half of each queue's share, buffers from [`BUFFERS`] on.
@@ -53,6 +54,16 @@ pub fn writable(address: u64, len: u32) -> Buffer {
     }
 }
 
+/// A line that counts its edges.
+#[derive(Debug)]
+struct Wire(EventFd);
+
+impl Line for Wire {
+    fn pulse(&self) {
+        self.0.write(1).unwrap();
+    }
+}
+
 pub struct Driver {
     pub transport: Transport,
     pub mem: Mem,
@@ -68,8 +79,8 @@ impl Driver {
         let mem = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap();
         let mem: Mem = Arc::new(mem);
         let irq = EventFd::new(EFD_NONBLOCK).unwrap();
-        let transport =
-            Transport::new(Box::new(device), Arc::clone(&mem), irq.try_clone().unwrap());
+        let line = Box::new(Wire(irq.try_clone().unwrap()));
+        let transport = Transport::new(Box::new(device), Arc::clone(&mem), line);
         let queues = transport.queue_count();
         Self {
             transport,

@@ -1,0 +1,142 @@
+//! A file that lends its pages to guest memory instead of being copied there.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::ptr;
+
+use rustix::mm::{MapFlags, ProtFlags, mmap};
+use vm_memory::bitmap::BitmapSlice;
+use vm_memory::{ReadVolatile, VolatileMemoryError, VolatileSlice};
+
+/// Bytes of a page.
+const PAGE: usize = 4096;
+
+/// Reads a file that does not change into guest memory: whole pages at page boundaries of both are
+/// mapped there, private and copied when the guest writes to them, so that machines share those
+/// they only read; the rest is copied.
+#[derive(Debug)]
+pub struct Lender<'a> {
+    file: &'a File,
+}
+
+impl<'a> Lender<'a> {
+    /// Lends the pages of `file`. Whoever changes the file changes the guest.
+    pub fn new(file: &'a File) -> Self {
+        Self { file }
+    }
+
+    /// Maps what comes next in the file, as far as it can be; bytes mapped.
+    fn map<B: BitmapSlice>(&mut self, slice: &VolatileSlice<'_, B>) -> io::Result<usize> {
+        let offset = self.file.stream_position()?;
+        let left = self.file.metadata()?.len().saturating_sub(offset);
+        let len = usize::try_from(left).unwrap_or(usize::MAX).min(slice.len());
+        let len = len / PAGE * PAGE;
+        let start = slice.ptr_guard_mut();
+        let aligned = start.as_ptr().addr().is_multiple_of(PAGE)
+            && offset.is_multiple_of(PAGE as u64);
+        if len == 0 || !aligned {
+            return Ok(0);
+        }
+        // SAFETY: the pages are guest memory, which nobody holds references into, and stay mapped
+        // and writable, with other bytes in them.
+        unsafe { replace(start.as_ptr(), len, self.file.as_fd(), offset) }?;
+        self.file.seek(SeekFrom::Start(offset + len as u64))?;
+        Ok(len)
+    }
+}
+
+impl ReadVolatile for Lender<'_> {
+    fn read_volatile<B: BitmapSlice>(
+        &mut self,
+        slice: &mut VolatileSlice<'_, B>,
+    ) -> Result<usize, VolatileMemoryError> {
+        let mapped = self.map(slice).map_err(VolatileMemoryError::IOError)?;
+        // Guest memory asks once for all of it.
+        let read = self.file.read_volatile(&mut slice.offset(mapped)?)?;
+        Ok(mapped + read)
+    }
+}
+
+impl Read for Lender<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer)
+    }
+}
+
+impl Seek for Lender<'_> {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        self.file.seek(position)
+    }
+}
+
+/// Puts pages of a file in the place of memory.
+///
+/// # Safety
+/// `start` and `len` are whole pages of a private mapping, into which there are no references.
+unsafe fn replace(
+    start: *mut u8,
+    len: usize,
+    file: BorrowedFd<'_>,
+    offset: u64,
+) -> io::Result<()> {
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+    // SAFETY: the caller's promise: these pages may be given up.
+    let mapped = unsafe { mmap(start.cast(), len, protection, flags, file, offset) }?;
+    assert!(ptr::eq(mapped.cast(), start), "MAP_FIXED says where");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+    use super::*;
+
+    #[test]
+    fn what_is_lent_is_what_would_be_copied() {
+        let bytes: Vec<u8> = (0..PAGE * 4 + 100).map(|at| (at % 251) as u8).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        // From where in the file, to where in memory, how much: aligned, not aligned, a tail.
+        for (offset, address, len) in [
+            (0, 0, PAGE * 4 + 100),
+            (PAGE, PAGE * 2, PAGE * 2 + 1),
+            (PAGE, PAGE * 2 + 8, PAGE * 2),
+            (8, PAGE, PAGE * 2),
+            (PAGE, PAGE, 100),
+        ] {
+            let mem = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), PAGE * 8)]).unwrap();
+            let mut lender = Lender::new(&file);
+            lender.seek(SeekFrom::Start(offset as u64)).unwrap();
+            let address = GuestAddress(address as u64);
+            mem.read_exact_volatile_from(address, &mut lender, len).unwrap();
+            let mut read = vec![0; len];
+            mem.read_slice(&mut read, address).unwrap();
+            assert_eq!(read, bytes[offset..offset + len]);
+            assert_eq!(lender.stream_position().unwrap(), (offset + len) as u64);
+            // A guest that writes writes to its own copy, and nothing lies behind the end.
+            mem.write_slice(&[0xff; 16], address).unwrap();
+            let behind = GuestAddress(address.0 + len as u64);
+            assert_eq!(mem.read_obj::<u64>(behind).unwrap(), 0);
+        }
+        let mut unchanged = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut unchanged).unwrap();
+        assert_eq!(unchanged, bytes);
+    }
+
+    #[test]
+    fn a_file_that_is_too_short_is_an_error() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[1; PAGE + 5]).unwrap();
+        let mem = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), PAGE * 4)]).unwrap();
+        file.rewind().unwrap();
+        let mut lender = Lender::new(&file);
+        let read = mem.read_exact_volatile_from(GuestAddress(0), &mut lender, PAGE * 2);
+        assert!(read.is_err());
+    }
+}
