@@ -7,8 +7,9 @@ use linux_loader::loader::{BzImage, Elf, Error as LoaderError, KernelLoader, bzi
 use vm_memory::{Address, GuestAddress, GuestMemoryMmap};
 
 use super::error::Error;
-use super::layout::HIGH_MEMORY;
+use super::layout::{HIGH_MEMORY, HOT};
 use crate::kvm::lend::Lender;
+use crate::kvm::memory::prefer_huge_page;
 
 /// A 64-bit kernel in a bzImage is entered this far behind its start (boot.rst, 64-bit protocol).
 const BZIMAGE_ENTRY: u64 = 0x200;
@@ -44,7 +45,8 @@ pub fn load(
     }
     let high = Some(GuestAddress(HIGH_MEMORY));
     let elf = if fixed {
-        Elf::load(mem, None, &mut Lender::new(file), high)
+        let stretches = HOT.iter().filter_map(|start| prefer_huge_page(mem, *start));
+        Elf::load(mem, None, &mut Lender::new(file, stretches.collect()), high)
     } else {
         Elf::load(mem, None, file, high)
     };

@@ -36,7 +36,7 @@ pub struct Args {
     /// Host name of the guest
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
-    /// Memory of the guest, like 256m or 2g [default: 512m; 128m on a software KVM]
+    /// Memory of the guest, like 256m or 2g [default: 512m]
     #[arg(short, long, value_name = "SIZE")]
     memory: Option<String>,
     /// CPUs of the guest
@@ -95,16 +95,13 @@ pub fn run(args: Args) -> Status {
         complain("the workload ran longer than --timeout and was killed");
     }
     if verbose {
-        outcome
-            .timeline
-            .phases()
-            .for_each(|(phase, length)| {
-                complain(&format!(
-                    "{:<9}{:>9.1} ms",
-                    phase.name(),
-                    milliseconds(length)
-                ));
-            });
+        outcome.timeline.phases().for_each(|(phase, length)| {
+            complain(&format!(
+                "{:<9}{:>9.1} ms",
+                phase.name(),
+                milliseconds(length)
+            ));
+        });
     }
     if let Some(target) = json {
         write_json(&image, &outcome, target)?;

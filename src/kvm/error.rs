@@ -38,8 +38,8 @@ pub enum Error {
     Memory {
         /// How much was asked for.
         bytes: u64,
-        /// Why, in vm-memory's words.
-        source: vm_memory::mmap::FromRangesError,
+        /// Why.
+        source: io::Error,
     },
     /// An ioctl failed.
     #[error("KVM refuses {what}")]

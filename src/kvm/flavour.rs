@@ -1,5 +1,6 @@
 //! Which kind of KVM this is: measured, not guessed.
 
+use std::io;
 use std::sync::Arc;
 
 use kvm_ioctls::VcpuExit;
@@ -45,7 +46,7 @@ impl Flavour {
         let page = GuestMemoryMmap::from_ranges(&[(GuestAddress(PAGE), 4096)]);
         let page = page.map_err(|source| Error::Memory {
             bytes: 4096,
-            source,
+            source: io::Error::other(source),
         })?;
         let written = page.write_slice(&PROBE, GuestAddress(PAGE));
         written.expect("the probe is shorter than its page");

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr;
 
@@ -18,12 +19,25 @@ const PAGE: usize = 4096;
 #[derive(Debug)]
 pub struct Lender<'a> {
     file: &'a File,
+    copied: Vec<Range<usize>>,
 }
 
 impl<'a> Lender<'a> {
-    /// Lends the pages of `file`. Whoever changes the file changes the guest.
-    pub fn new(file: &'a File) -> Self {
-        Self { file }
+    /// Lends the pages of `file`, but none for the stretches of this process's memory that are to be
+    /// `copied`, which may not overlap. Whoever changes the file changes the guest.
+    pub fn new(file: &'a File, mut copied: Vec<Range<usize>>) -> Self {
+        copied.sort_by_key(|stretch| stretch.start);
+        Self { file, copied }
+    }
+
+    /// From `start` on, how many bytes have the same fate, and whether they are to be copied.
+    fn fate(&self, start: usize) -> (usize, bool) {
+        let next = self.copied.iter().find(|stretch| start < stretch.end);
+        match next {
+            Some(stretch) if stretch.contains(&start) => (stretch.end - start, true),
+            Some(stretch) => (stretch.start - start, false),
+            None => (usize::MAX, false),
+        }
     }
 
     /// Maps what comes next in the file, as far as it can be; bytes mapped.
@@ -33,8 +47,8 @@ impl<'a> Lender<'a> {
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(slice.len());
         let len = len / PAGE * PAGE;
         let start = slice.ptr_guard_mut();
-        let aligned = start.as_ptr().addr().is_multiple_of(PAGE)
-            && offset.is_multiple_of(PAGE as u64);
+        let aligned =
+            start.as_ptr().addr().is_multiple_of(PAGE) && offset.is_multiple_of(PAGE as u64);
         if len == 0 || !aligned {
             return Ok(0);
         }
@@ -51,10 +65,26 @@ impl ReadVolatile for Lender<'_> {
         &mut self,
         slice: &mut VolatileSlice<'_, B>,
     ) -> Result<usize, VolatileMemoryError> {
-        let mapped = self.map(slice).map_err(VolatileMemoryError::IOError)?;
+        let mut done = 0;
         // Guest memory asks once for all of it.
-        let read = self.file.read_volatile(&mut slice.offset(mapped)?)?;
-        Ok(mapped + read)
+        while done < slice.len() {
+            let rest = slice.offset(done)?;
+            let (len, copied) = self.fate(rest.ptr_guard_mut().as_ptr().addr());
+            let mut run = rest.subslice(0, len.min(rest.len()))?;
+            let mapped = match copied {
+                true => 0,
+                false => self.map(&run).map_err(VolatileMemoryError::IOError)?,
+            };
+            let count = match mapped {
+                0 => self.file.read_volatile(&mut run)?,
+                mapped => mapped,
+            };
+            if count == 0 {
+                break;
+            }
+            done += count;
+        }
+        Ok(done)
     }
 }
 
@@ -74,12 +104,7 @@ impl Seek for Lender<'_> {
 ///
 /// # Safety
 /// `start` and `len` are whole pages of a private mapping, into which there are no references.
-unsafe fn replace(
-    start: *mut u8,
-    len: usize,
-    file: BorrowedFd<'_>,
-    offset: u64,
-) -> io::Result<()> {
+unsafe fn replace(start: *mut u8, len: usize, file: BorrowedFd<'_>, offset: u64) -> io::Result<()> {
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
     // SAFETY: the caller's promise: these pages may be given up.
@@ -92,13 +117,13 @@ unsafe fn replace(
 mod tests {
     use std::io::Write;
 
-    use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+    use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
     use super::*;
 
     #[test]
     fn what_is_lent_is_what_would_be_copied() {
-        let bytes: Vec<u8> = (0..PAGE * 4 + 100).map(|at| (at % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..=250).cycle().take(PAGE * 4 + 100).collect();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&bytes).unwrap();
         // From where in the file, to where in memory, how much: aligned, not aligned, a tail.
@@ -110,10 +135,14 @@ mod tests {
             (PAGE, PAGE, 100),
         ] {
             let mem = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), PAGE * 8)]).unwrap();
-            let mut lender = Lender::new(&file);
+            let first = mem.get_slice(GuestAddress(0), 1).unwrap();
+            let base = first.ptr_guard_mut().as_ptr().addr();
+            let copied = base + PAGE..base + PAGE * 2;
+            let mut lender = Lender::new(&file, vec![copied]);
             lender.seek(SeekFrom::Start(offset as u64)).unwrap();
             let address = GuestAddress(address as u64);
-            mem.read_exact_volatile_from(address, &mut lender, len).unwrap();
+            mem.read_exact_volatile_from(address, &mut lender, len)
+                .unwrap();
             let mut read = vec![0; len];
             mem.read_slice(&mut read, address).unwrap();
             assert_eq!(read, bytes[offset..offset + len]);
@@ -135,7 +164,7 @@ mod tests {
         file.write_all(&[1; PAGE + 5]).unwrap();
         let mem = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), PAGE * 4)]).unwrap();
         file.rewind().unwrap();
-        let mut lender = Lender::new(&file);
+        let mut lender = Lender::new(&file, Vec::new());
         let read = mem.read_exact_volatile_from(GuestAddress(0), &mut lender, PAGE * 2);
         assert!(read.is_err());
     }

@@ -1,9 +1,14 @@
 //! Guest memory: anonymous host pages, mapped lazily, from guest physical address 0 upwards with a
 //! gap below 4 GiB where devices answer.
 
+use std::io;
+use std::ops::Range;
+use std::ptr;
 use std::sync::Arc;
 
-use vm_memory::{GuestAddress, GuestMemoryMmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use vm_memory::mmap::MmapRegionBuilder;
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
 
 use super::error::Error;
 
@@ -16,6 +21,9 @@ pub const GAP_START: u64 = 0xc000_0000;
 /// Where memory goes on after the gap.
 pub const GAP_END: u64 = 1 << 32;
 
+/// Bytes of a huge page.
+pub const HUGE_PAGE: usize = 2 << 20;
+
 /// The ranges that `bytes` of memory take: start and length.
 pub fn ranges(bytes: u64) -> Vec<(u64, u64)> {
     if bytes <= GAP_START {
@@ -25,26 +33,91 @@ pub fn ranges(bytes: u64) -> Vec<(u64, u64)> {
     }
 }
 
-/// Maps `bytes` of guest memory, without touching a page of it.
+/// Maps `bytes` of guest memory, without touching a page of it. It stays mapped as long as the process
+/// lives. Where the guest has a boundary of huge pages the host has one: KVM can map both at once.
 pub fn allocate(bytes: u64) -> Result<Mem, Error> {
-    let ranges = ranges(bytes);
-    let ranges = ranges.iter().map(|(start, len)| {
-        let len = usize::try_from(*len).unwrap_or(usize::MAX);
-        (GuestAddress(*start), len)
-    });
-    let ranges: Vec<_> = ranges.collect();
-    let mem = GuestMemoryMmap::from_ranges(&ranges);
-    mem.map(Arc::new)
+    let region = |(start, len): &(u64, u64)| {
+        let len = usize::try_from(*len).map_err(io::Error::other)?;
+        let mapping = map_aligned(len)?;
+        GuestRegionMmap::new(mapping, GuestAddress(*start))
+            .ok_or(io::ErrorKind::InvalidInput.into())
+    };
+    let regions: io::Result<Vec<_>> = ranges(bytes).iter().map(region).collect();
+    let mem =
+        regions.map(|regions| GuestMemoryMmap::from_regions(regions).map_err(io::Error::other));
+    mem.flatten()
+        .map(Arc::new)
         .map_err(|source| Error::Memory { bytes, source })
+}
+
+/// Maps `len` bytes at a boundary of huge pages.
+fn map_aligned(len: usize) -> io::Result<MmapRegion> {
+    let (protection, flags) = (
+        ProtFlags::READ | ProtFlags::WRITE,
+        MapFlags::PRIVATE | MapFlags::NORESERVE,
+    );
+    let all = len
+        .checked_add(HUGE_PAGE)
+        .ok_or(io::ErrorKind::OutOfMemory)?;
+    // SAFETY: the kernel chooses where, and takes nobody's memory for it.
+    let mapped = unsafe { mmap_anonymous(ptr::null_mut(), all, protection, flags) }?;
+    let before = mapped.addr().next_multiple_of(HUGE_PAGE) - mapped.addr();
+    let start = mapped.wrapping_byte_add(before);
+    for (edge, len) in [
+        (mapped, before),
+        (start.wrapping_byte_add(len), HUGE_PAGE - before),
+    ] {
+        if len > 0 {
+            // SAFETY: it is a part of what was just mapped, and nobody has seen it.
+            unsafe { munmap(edge, len) }?;
+        }
+    }
+    let builder = MmapRegionBuilder::new(len);
+    // SAFETY: what is left of the mapping has this start and length, and is never unmapped.
+    let builder = unsafe { builder.with_raw_mmap_pointer(start.cast()) };
+    builder.build().map_err(io::Error::other)
+}
+
+/// Asks the host to back the stretch of one huge page at `start` by one, and says where in this process
+/// that is. A host without huge pages, or with none left, backs it by small ones.
+pub fn prefer_huge_page(mem: &GuestMemoryMmap, start: u64) -> Option<Range<usize>> {
+    let slice = mem.get_slice(GuestAddress(start), HUGE_PAGE).ok()?;
+    let begin = slice.ptr_guard_mut().as_ptr();
+    // SAFETY: the stretch is guest memory, and says nothing else after this.
+    let _refused = unsafe { madvise(begin.cast(), HUGE_PAGE, Advice::LinuxHugepage) };
+    Some(begin.addr()..begin.addr() + HUGE_PAGE)
 }
 
 #[cfg(test)]
 mod tests {
+    use vm_memory::Bytes;
+
     use super::*;
 
     #[test]
     fn memory_leaves_the_gap_free() {
         assert_eq!(ranges(1 << 30), [(0, 1 << 30)]);
         assert_eq!(ranges(5 << 30), [(0, GAP_START), (GAP_END, 2 << 30)]);
+    }
+
+    #[test]
+    fn memory_is_aligned_and_ends_where_it_was_asked_to() {
+        let mem = allocate((64 << 20) + 4096).unwrap();
+        for start in [0, 2 << 20, 62 << 20] {
+            let stretch = prefer_huge_page(&mem, start).unwrap();
+            assert!(stretch.start.is_multiple_of(HUGE_PAGE));
+        }
+        assert_eq!(prefer_huge_page(&mem, 64 << 20), None);
+        mem.write_obj(7u64, GuestAddress((64 << 20) + 4088))
+            .unwrap();
+        assert!(
+            mem.write_obj(7u64, GuestAddress((64 << 20) + 4089))
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn more_memory_than_there_is_address_space_is_an_error() {
+        assert!(matches!(allocate(1 << 60), Err(Error::Memory { .. })));
     }
 }

@@ -20,8 +20,8 @@ pub struct VmSpec {
     pub name: String,
     /// Virtual CPUs.
     pub cpus: u32,
-    /// Guest memory, bytes; what suits this host's KVM if nobody asked for any.
-    pub memory: Option<u64>,
+    /// Guest memory, bytes.
+    pub memory: u64,
     /// The kernel: an uncompressed ELF or a bzImage.
     pub kernel: PathBuf,
     /// Whether nobody changes the kernel's file: it is the store's.

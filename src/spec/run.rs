@@ -14,6 +14,9 @@ use super::{environment, limits, units};
 /// Longest host name that Linux takes (`__NEW_UTS_LEN`).
 const MAX_HOSTNAME: usize = 64;
 
+/// Memory of a machine for which nobody asked for any, bytes. A guest takes what it touches of it.
+const DEFAULT_MEMORY: u64 = 512 << 20;
+
 /// Everything about one run but the disk and the clock.
 #[derive(Debug, Clone)]
 pub struct RunSpec {
@@ -31,8 +34,8 @@ pub struct RunSpec {
     pub tmpfs: Vec<husk_init::job::Tmpfs>,
     /// The image's volumes.
     pub volumes: Vec<String>,
-    /// Guest memory, bytes; `None` where nobody said.
-    pub memory: Option<u64>,
+    /// Guest memory, bytes.
+    pub memory: u64,
     /// Virtual CPUs.
     pub cpus: u32,
     /// Another kernel than the embedded one.
@@ -114,7 +117,7 @@ impl RunSpec {
             read_only: request.read_only,
             tmpfs,
             volumes: image.volumes.clone(),
-            memory,
+            memory: memory.unwrap_or(DEFAULT_MEMORY),
             cpus,
             kernel: request.kernel,
             kernel_args: request.kernel_args,

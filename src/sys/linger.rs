@@ -7,9 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::io_uring::{
-    IoringRegisterOp, io_uring_params, io_uring_register, io_uring_setup,
-};
+use rustix::io_uring::{IoringRegisterOp, io_uring_params, io_uring_register, io_uring_setup};
 
 /// Keeps a file open until a moment after it is dropped.
 #[derive(Debug)]

@@ -6,13 +6,14 @@ use std::io;
 use std::marker::PhantomData;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::error::Error;
 use super::slots::slot;
+use super::uplink::Report;
 use crate::boot::{self, CommandLine};
 use crate::devices::virtio::blk::{Block, Stitched};
 use crate::devices::virtio::device::Device;
@@ -22,19 +23,20 @@ use crate::devices::virtio::vsock::{Connector, Vsock};
 use crate::devices::{i8042, serial};
 use crate::kvm::bus::Bus;
 use crate::kvm::memory::{self, Mem};
-use crate::kvm::{Exit, Flavour, Kvm, Vcpu, Vm};
+use crate::kvm::{self, Exit, Flavour, Kvm, Vcpu, Vm};
 use crate::spec::VmSpec;
 use crate::sys::lock::lock;
 
 /// QueueNotify of the MMIO transport (virtio 1.2, 4.2.2).
 const QUEUE_NOTIFY: u64 = 0x50;
 
+/// A VM with nothing in it yet, and the KVM that made it.
+pub type Made = Result<(Vm, Kvm), kvm::Error>;
+
 /// What a machine is made of besides its spec: nothing of it is a path.
 pub struct Parts {
-    /// KVM.
-    pub kvm: Kvm,
-    /// A VM of it, with nothing in it yet.
-    pub vm: Vm,
+    /// What makes the VM.
+    pub vm: JoinHandle<Made>,
     /// Where the kernel's messages go.
     pub console: File,
     /// The kernel.
@@ -59,7 +61,6 @@ pub struct Machine<State> {
     transports: Vec<Wired>,
     reset: EventFd,
     ended: (Sender<Stopped>, Receiver<Stopped>),
-    flavour: Flavour,
     // Last: memory and VM outlive what uses them.
     _vm: Vm,
     state: PhantomData<State>,
@@ -81,17 +82,27 @@ struct Wired {
     notifications: Vec<EventFd>,
 }
 
-/// Builds the machine of `spec` from `parts`.
-pub fn build(spec: &VmSpec, parts: Parts) -> Result<Machine<Built>, Error> {
+/// Builds the machine of `spec` from `parts`, and tells how far it is.
+pub fn build(
+    spec: &VmSpec,
+    parts: Parts,
+    tell: impl Fn(Report) -> Result<(), Error>,
+) -> Result<Machine<Built>, Error> {
     let Parts {
-        kvm,
-        mut vm,
+        vm,
         console,
         mut kernel,
         disk,
         connector,
     } = parts;
-    // 1. vCPUs, and who executes them.
+    // 1. Memory, and the kernel in it.
+    let mem = memory::allocate(spec.memory)?;
+    let loaded = boot::load(&mem, spec.memory, &mut kernel, spec.kernel_is_fixed)
+        .map_err(|source| in_boot(spec, source))?;
+    tell(Report::Loaded)?;
+    // 2. The VM, its vCPUs, and who executes them.
+    let (mut vm, kvm) = vm.join().map_err(|_| a_panic())??;
+    tell(Report::Created)?;
     let cpus = check_cpus(&kvm, spec.cpus)?;
     let vcpus: Result<Vec<_>, _> = (0..cpus).map(|id| vm.create_vcpu(&kvm, id, cpus)).collect();
     let mut vcpus = vcpus?;
@@ -99,12 +110,7 @@ pub fn build(spec: &VmSpec, parts: Parts) -> Result<Machine<Built>, Error> {
         Some(first) => Flavour::of(&mut vm, first)?,
         None => Flavour::Hardware,
     };
-    // 2. Memory, and the kernel in it.
-    let memory = spec.memory.unwrap_or(default_memory(flavour));
-    let mem = memory::allocate(memory)?;
-    let loaded = boot::load(&mem, memory, &mut kernel, spec.kernel_is_fixed)
-        .map_err(|source| in_boot(spec, source))?;
-    // 3. Memory as it is now, in the VM: a mapping that changes later is a flush.
+    // 3. Memory as it is now: a mapping that changes later is a flush.
     vm.add_memory(0, mem.clone())?;
     // 4. Devices, wired to it.
     let reset = EventFd::new(0).map_err(no_event)?;
@@ -125,31 +131,22 @@ pub fn build(spec: &VmSpec, parts: Parts) -> Result<Machine<Built>, Error> {
     spec.kernel_args
         .iter()
         .for_each(|words| command_line.push(words));
-    boot::describe(&mem, memory, &loaded, &command_line, cpus)
+    boot::describe(&mem, spec.memory, &loaded, &command_line, cpus)
         .map_err(|source| in_boot(spec, source))?;
     let mmio = Arc::new(mmio);
     for vcpu in &mut vcpus {
         vcpu.attach(mem.clone(), Arc::clone(&ports), Arc::clone(&mmio));
         boot::enter(&mem, vcpu, loaded.entry).map_err(|source| in_boot(spec, source))?;
     }
+    tell(Report::Built { flavour })?;
     Ok(Machine {
         vcpus,
         transports,
         reset,
         ended: channel(),
-        flavour,
         _vm: vm,
         state: PhantomData,
     })
-}
-
-/// Memory of a machine for which nobody asked for any, bytes. Where guest kernels are interpreted
-/// every page of it costs boot time, 10 s per GiB.
-fn default_memory(flavour: Flavour) -> u64 {
-    match flavour {
-        Flavour::Hardware => 512 << 20,
-        Flavour::Software => 128 << 20,
-    }
 }
 
 fn in_boot(spec: &VmSpec, source: boot::Error) -> Error {
@@ -174,6 +171,14 @@ fn new_event() -> Result<EventFd, Error> {
 
 fn clone_event(event: &EventFd) -> Result<EventFd, Error> {
     event.try_clone().map_err(no_event)
+}
+
+/// Its last words are on their way already (`sys::panics`).
+fn a_panic() -> Error {
+    Error::Host {
+        what: "to make a VM",
+        source: io::ErrorKind::Other.into(),
+    }
 }
 
 fn no_event(source: io::Error) -> Error {
@@ -224,11 +229,6 @@ fn wire_devices(
 }
 
 impl Machine<Built> {
-    /// How it will be executed.
-    pub fn flavour(&self) -> Flavour {
-        self.flavour
-    }
-
     /// Starts one thread per vCPU.
     pub fn start(mut self) -> Result<Machine<Running>, Error> {
         for vcpu in std::mem::take(&mut self.vcpus) {
@@ -250,7 +250,6 @@ impl Machine<Built> {
             transports: self.transports,
             reset: self.reset,
             ended: self.ended,
-            flavour: self.flavour,
             _vm: self._vm,
             state: PhantomData,
         })

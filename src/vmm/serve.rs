@@ -8,13 +8,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use husk_init::frame;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::error::{Error, sentence};
-use super::machine::{Parts, Stopped, build};
+use super::machine::{Made, Parts, Stopped, build};
 use super::uplink::{self, MAX_CONNECTIONS, Order, Report};
 use crate::devices::virtio::vsock::Connector;
 use crate::kvm::{Kvm, Vm};
@@ -56,17 +56,23 @@ fn run_machine(uplink: &Arc<Seqpacket>) -> Result<Stopped, Error> {
         return Err(misordered());
     };
     let kvm = Kvm::adopt(files.into_iter().next().ok_or_else(misordered)?)?;
-    let vm = Vm::new(&kvm)?;
-    uplink::send(uplink, &Report::Created, &[]).map_err(Error::Process)?;
+    let vm = create(kvm).map_err(Error::Process)?;
     let (Order::Build(spec), files) = next_order(uplink)? else {
         return Err(misordered());
     };
     let connector = Box::new(Uplink::new(Arc::clone(uplink)));
-    let machine = build(&spec, sort_files(&spec, (kvm, vm), files, connector)?)?;
-    let flavour = machine.flavour();
-    uplink::send(uplink, &Report::Built { flavour }, &[]).map_err(Error::Process)?;
+    let parts = sort_files(&spec, vm, files, connector)?;
+    let tell = |report| uplink::send(uplink, &report, &[]).map_err(Error::Process);
+    let machine = build(&spec, parts, tell)?;
     watch(Arc::clone(uplink)).map_err(Error::Process)?;
     machine.start()?.wait()
+}
+
+/// Has KVM make a VM, on a thread of its own: it computes little and waits for some 10 ms.
+fn create(kvm: Kvm) -> io::Result<JoinHandle<Made>> {
+    thread::Builder::new()
+        .name("kvm".to_owned())
+        .spawn(move || Ok((Vm::new(&kvm)?, kvm)))
 }
 
 /// The parent may be gone, or have nothing to run after all; then nobody reads what we say.
@@ -107,7 +113,7 @@ fn watch(uplink: Arc<Seqpacket>) -> io::Result<()> {
 /// The order's files: console, kernel, and one for each piece of the disk.
 fn sort_files(
     spec: &VmSpec,
-    (kvm, vm): (Kvm, Vm),
+    vm: JoinHandle<Made>,
     files: Vec<OwnedFd>,
     connector: Box<dyn Connector>,
 ) -> Result<Parts, Error> {
@@ -120,7 +126,6 @@ fn sort_files(
         .map(|piece| Ok((File::from(next()?), piece.len)))
         .collect();
     Ok(Parts {
-        kvm,
         vm,
         console: console.into(),
         kernel: kernel.into(),

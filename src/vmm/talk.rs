@@ -191,6 +191,9 @@ impl<'a> Talk<'a> {
     /// One event; `Some` when it was the last.
     fn take(&mut self, event: Event) -> Result<Option<Exit>, Error> {
         match event {
+            Event::Report(Report::Loaded) if self.state == State::Building => {
+                self.timeline.end(Phase::Load);
+            }
             Event::Report(Report::Created) if self.state == State::Building => {
                 self.timeline.end(Phase::Kvm);
             }
@@ -201,7 +204,9 @@ impl<'a> Talk<'a> {
                     self.wait_for(Some(self.boot_deadline));
                 }
             }
-            Event::Report(Report::Created | Report::Built { .. } | Report::Connected { .. }) => {}
+            Event::Report(
+                Report::Loaded | Report::Created | Report::Built { .. } | Report::Connected { .. },
+            ) => {}
             Event::Report(Report::Failed { text }) => {
                 return Err(Error::Machine(printable(text.as_bytes())));
             }
@@ -305,12 +310,10 @@ impl<'a> Talk<'a> {
                 self.send_signal(Signal::KILL);
                 Ok(None)
             }
-            _ => {
-                Err(Error::Silent {
-                    deadline: self.boot_deadline,
-                    console: Vec::new(),
-                })
-            }
+            _ => Err(Error::Silent {
+                deadline: self.boot_deadline,
+                console: Vec::new(),
+            }),
         }
     }
 

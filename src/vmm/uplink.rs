@@ -3,9 +3,8 @@
 //! ```text
 //!  husk run                                   the machine's process
 //!    ├── Create + kvm ──────────────────────────────▶ │
-//!    │ ◀──────────────────────────────── Created ─────┤   or Failed{text}
 //!    ├── Build{spec} + console, kernel, disk… ──────▶ │
-//!    │ ◀────────────────────────────────── Built ─────┤   or Failed{text}
+//!    │ ◀──────────────── Loaded, Created, Built ──────┤   or Failed{text}
 //!    │ ◀──────────── Connected{port} + a socket ──────┤   once per connection of the guest
 //!    │ ◀─────────────────────── Stopped{reason} ──────┤
 //! ```
@@ -38,6 +37,8 @@ pub enum Order {
 /// From the machine to `husk run`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
+    /// The kernel is in memory.
+    Loaded,
     /// There is a VM.
     Created,
     /// The machine is built and about to execute its first instruction.

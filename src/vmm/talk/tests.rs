@@ -29,7 +29,9 @@ fn go_on(talk: &mut Talk<'_>, events: Vec<Event>) {
 
 fn until_running() -> Vec<Event> {
     vec![
-        Event::Report(Report::Built { flavour: Flavour::Hardware }),
+        Event::Report(Report::Built {
+            flavour: Flavour::Hardware,
+        }),
         Event::Control(Orders::to_nobody()),
         Event::Frame(Frame::Started { session: 0 }),
     ]
@@ -132,7 +134,12 @@ fn a_guest_that_halts_is_lost_with_its_last_bytes_taken() {
 fn a_machine_that_dies_before_its_guest_speaks_is_told_at_once() {
     let mut timeline = Timeline::start();
     let mut talk = talk(&mut timeline);
-    go_on(&mut talk, vec![Event::Report(Report::Built { flavour: Flavour::Hardware })]);
+    go_on(
+        &mut talk,
+        vec![Event::Report(Report::Built {
+            flavour: Flavour::Hardware,
+        })],
+    );
     assert_eq!(reason(talk.take(Event::Gone)), "its process is gone");
 }
 
@@ -147,7 +154,9 @@ fn what_a_machine_says_cannot_fool_a_terminal() {
 
 fn any_event(number: u8) -> Event {
     match number % 17 {
-        0 => Event::Report(Report::Built { flavour: Flavour::Hardware }),
+        0 => Event::Report(Report::Built {
+            flavour: Flavour::Hardware,
+        }),
         1 => Event::Control(Orders::to_nobody()),
         2 => Event::Frame(Frame::Started { session: 0 }),
         3 => exited(0),
