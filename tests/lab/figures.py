@@ -1,4 +1,4 @@
-#!/usr/bin/python3
+#!/usr/bin/env python3
 """Makes figures of what the lab saw (tests/lab/samples), and shows them as a table.
 
     tests/lab/figures.py make KERNEL QEMU <RECORDS >FIGURES

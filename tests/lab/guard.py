@@ -1,4 +1,4 @@
-#!/usr/bin/python3
+#!/usr/bin/env python3
 """Compares figures of tests/lab/bench with those of a baseline.
 
     tests/lab/guard.py BASELINE [FIGURES]      (without FIGURES: whether BASELINE can be used)
