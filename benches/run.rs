@@ -46,7 +46,7 @@ fn run(home: &std::path::Path) -> BTreeMap<String, f64> {
         .clone();
     let number = |value: serde_json::Value| value.as_f64().expect("a phase is a number");
     let mut all: BTreeMap<_, _> = phases.into_iter().map(|(k, v)| (k, number(v))).collect();
-    let after_init = ["setup", "workload", "finish"]
+    let after_init = ["init", "workload", "teardown"]
         .iter()
         .filter_map(|phase| all.get(*phase))
         .sum();

@@ -4,9 +4,9 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvError, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -14,6 +14,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use super::error::Error;
 use super::slots::slot;
 use super::uplink::Report;
+use super::vcpu_thread::VcpuThread;
 use crate::boot::{self, CommandLine};
 use crate::devices::virtio::blk::{Block, Stitched};
 use crate::devices::virtio::device::Device;
@@ -35,8 +36,10 @@ pub type Made = Result<(Vm, Kvm), kvm::Error>;
 
 /// What a machine is made of besides its spec: nothing of it is a path.
 pub struct Parts {
-    /// What makes the VM.
-    pub vm: JoinHandle<Made>,
+    /// The thread of vCPU 0.
+    pub first: VcpuThread,
+    /// What it makes: the VM.
+    pub vm: Receiver<Made>,
     /// Where the kernel's messages go.
     pub console: File,
     /// The kernel.
@@ -57,7 +60,7 @@ pub struct Running;
 /// A machine.
 #[derive(Debug)]
 pub struct Machine<State> {
-    vcpus: Vec<Vcpu>,
+    vcpus: Vec<(VcpuThread, Vcpu)>,
     transports: Vec<Wired>,
     reset: EventFd,
     ended: (Sender<Stopped>, Receiver<Stopped>),
@@ -89,6 +92,7 @@ pub fn build(
     tell: impl Fn(Report) -> Result<(), Error>,
 ) -> Result<Machine<Built>, Error> {
     let Parts {
+        first,
         vm,
         console,
         mut kernel,
@@ -101,15 +105,16 @@ pub fn build(
         .map_err(|source| in_boot(spec, source))?;
     tell(Report::Loaded)?;
     // 2. The VM, its vCPUs, and who executes them.
-    let (mut vm, kvm) = vm.join().map_err(|_| a_panic())??;
+    let (vm, kvm) = vm.recv().map_err(panicked)??;
     tell(Report::Created)?;
     let cpus = check_cpus(&kvm, spec.cpus)?;
-    let vcpus: Result<Vec<_>, _> = (0..cpus).map(|id| vm.create_vcpu(&kvm, id, cpus)).collect();
-    let mut vcpus = vcpus?;
-    let flavour = match vcpus.first_mut() {
-        Some(first) => Flavour::of(&mut vm, first)?,
-        None => Flavour::Hardware,
-    };
+    let vcpu = vm.create_vcpu(&kvm, 0, cpus)?;
+    let (mut vm, vcpu, flavour) = measure(&first, vm, vcpu)?;
+    let mut vcpus = vec![(first, vcpu)];
+    for id in 1..cpus {
+        let thread = VcpuThread::spawn(id).map_err(no_thread)?;
+        vcpus.push((thread, vm.create_vcpu(&kvm, id, cpus)?));
+    }
     // 3. Memory as it is now: a mapping that changes later is a flush.
     vm.add_memory(0, mem.clone())?;
     // 4. Devices, wired to it.
@@ -126,7 +131,7 @@ pub fn build(
     let mut command_line = CommandLine::new(flavour, cpus, spec.verbose_console);
     let (mmio, transports) = wire_devices(&vm, &mem, devices, &mut command_line)?;
     // 5. What the kernel is told, and where the vCPUs begin.
-    let tsc_khz = vcpus.first().and_then(Vcpu::tsc_khz);
+    let tsc_khz = vcpus.first().and_then(|(_, vcpu)| vcpu.tsc_khz());
     tsc_khz.inspect(|khz| command_line.push(&format!("tsc_early_khz={khz}")));
     spec.kernel_args
         .iter()
@@ -134,7 +139,7 @@ pub fn build(
     boot::describe(&mem, spec.memory, &loaded, &command_line, cpus)
         .map_err(|source| in_boot(spec, source))?;
     let mmio = Arc::new(mmio);
-    for vcpu in &mut vcpus {
+    for (_, vcpu) in &mut vcpus {
         vcpu.attach(mem.clone(), Arc::clone(&ports), Arc::clone(&mmio));
         boot::enter(&mem, vcpu, loaded.entry).map_err(|source| in_boot(spec, source))?;
     }
@@ -173,11 +178,24 @@ fn clone_event(event: &EventFd) -> Result<EventFd, Error> {
     event.try_clone().map_err(no_event)
 }
 
-/// Its last words are on their way already (`sys::panics`).
-fn a_panic() -> Error {
+/// Who executes the guest, measured where vCPU 0 will run.
+fn measure(first: &VcpuThread, mut vm: Vm, mut vcpu: Vcpu) -> Result<(Vm, Vcpu, Flavour), Error> {
+    let measured = first.start(move || {
+        let flavour = Flavour::of(&mut vm, &mut vcpu)?;
+        Ok::<_, kvm::Error>((vm, vcpu, flavour))
+    });
+    Ok(measured.recv().map_err(panicked)??)
+}
+
+/// A thread is gone; its last words are on their way already (`sys::panics`).
+fn panicked(_: RecvError) -> Error {
+    no_thread(io::ErrorKind::BrokenPipe.into())
+}
+
+fn no_thread(source: io::Error) -> Error {
     Error::Host {
-        what: "to make a VM",
-        source: io::ErrorKind::Other.into(),
+        what: "a thread",
+        source,
     }
 }
 
@@ -229,21 +247,15 @@ fn wire_devices(
 }
 
 impl Machine<Built> {
-    /// Starts one thread per vCPU.
+    /// Starts the vCPUs.
     pub fn start(mut self) -> Result<Machine<Running>, Error> {
-        for vcpu in std::mem::take(&mut self.vcpus) {
+        for (thread, vcpu) in std::mem::take(&mut self.vcpus) {
             let (ended, stop) = (self.ended.0.clone(), clone_event(&self.reset)?);
-            thread::Builder::new()
-                .name(format!("vcpu{}", vcpu.id()))
-                .spawn(move || {
-                    // Whoever waits may have seen another vCPU's end first.
-                    let _late = ended.send(run_vcpu(vcpu));
-                    let _full = stop.write(1);
-                })
-                .map_err(|source| Error::Host {
-                    what: "a thread",
-                    source,
-                })?;
+            thread.start(move || {
+                // Whoever waits may have seen another vCPU's end first.
+                let _late = ended.send(run_vcpu(vcpu));
+                let _full = stop.write(1);
+            });
         }
         Ok(Machine {
             vcpus: Vec::new(),
@@ -270,10 +282,7 @@ impl Machine<Running> {
                 let _late = ended.send(Stopped::Failed(error));
                 let _full = stop.write(1);
             })
-            .map_err(|source| Error::Host {
-                what: "a thread",
-                source,
-            })?;
+            .map_err(no_thread)?;
         while let Err(error) = self.reset.read() {
             if error.kind() != io::ErrorKind::Interrupted {
                 return Err(Error::Host {

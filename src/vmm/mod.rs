@@ -14,6 +14,7 @@ mod serve;
 mod slots;
 mod talk;
 mod uplink;
+mod vcpu_thread;
 mod wall;
 
 pub use error::{Error, sentence};

@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::Receiver;
+use std::thread;
 
 use husk_init::frame;
 use rustix::process::{Signal, set_parent_process_death_signal};
@@ -16,6 +17,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use super::error::{Error, sentence};
 use super::machine::{Made, Parts, Stopped, build};
 use super::uplink::{self, MAX_CONNECTIONS, Order, Report};
+use super::vcpu_thread::VcpuThread;
 use crate::devices::virtio::vsock::Connector;
 use crate::kvm::{Kvm, Vm};
 use crate::spec::VmSpec;
@@ -56,23 +58,18 @@ fn run_machine(uplink: &Arc<Seqpacket>) -> Result<Stopped, Error> {
         return Err(misordered());
     };
     let kvm = Kvm::adopt(files.into_iter().next().ok_or_else(misordered)?)?;
-    let vm = create(kvm).map_err(Error::Process)?;
+    // KVM computes little for it, and waits for some 10 ms: the order comes meanwhile.
+    let first = VcpuThread::spawn(0).map_err(Error::Process)?;
+    let vm = first.start(move || Ok((Vm::new(&kvm)?, kvm)));
     let (Order::Build(spec), files) = next_order(uplink)? else {
         return Err(misordered());
     };
     let connector = Box::new(Uplink::new(Arc::clone(uplink)));
-    let parts = sort_files(&spec, vm, files, connector)?;
+    let parts = sort_files(&spec, (first, vm), files, connector)?;
     let tell = |report| uplink::send(uplink, &report, &[]).map_err(Error::Process);
     let machine = build(&spec, parts, tell)?;
     watch(Arc::clone(uplink)).map_err(Error::Process)?;
     machine.start()?.wait()
-}
-
-/// Has KVM make a VM, on a thread of its own: it computes little and waits for some 10 ms.
-fn create(kvm: Kvm) -> io::Result<JoinHandle<Made>> {
-    thread::Builder::new()
-        .name("kvm".to_owned())
-        .spawn(move || Ok((Vm::new(&kvm)?, kvm)))
 }
 
 /// The parent may be gone, or have nothing to run after all; then nobody reads what we say.
@@ -113,7 +110,7 @@ fn watch(uplink: Arc<Seqpacket>) -> io::Result<()> {
 /// The order's files: console, kernel, and one for each piece of the disk.
 fn sort_files(
     spec: &VmSpec,
-    vm: JoinHandle<Made>,
+    (first, vm): (VcpuThread, Receiver<Made>),
     files: Vec<OwnedFd>,
     connector: Box<dyn Connector>,
 ) -> Result<Parts, Error> {
@@ -126,6 +123,7 @@ fn sort_files(
         .map(|piece| Ok((File::from(next()?), piece.len)))
         .collect();
     Ok(Parts {
+        first,
         vm,
         console: console.into(),
         kernel: kernel.into(),
