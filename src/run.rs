@@ -77,6 +77,7 @@ pub fn run(reference: &str, request: RunRequest, stdio: Stdio) -> Result<Outcome
             Some(kernel) => kernel.clone(),
             None => store.kernel(embedded::KERNEL)?,
         },
+        initrd: spec.initrd.clone(),
         disk: rootfs.disk,
         kernel_args: spec.kernel_args.clone(),
         software_kvm: flavour == Flavour::Software,

@@ -5,6 +5,7 @@
 //! 0x07000  zero page               0x9fc00  MP table (EBDA)
 //! 0x09000  page tables             0xa0000  hole: no memory up to 1 MiB
 //! 0x08ff0  stack, downwards        1 MiB    the kernel
+//!                                  high     the initial RAM disk
 //! ```
 
 /// Global descriptor table.

@@ -7,6 +7,7 @@
 mod cmdline;
 mod cpu;
 mod error;
+mod initrd;
 mod kernel;
 mod layout;
 mod mptable;
@@ -15,6 +16,7 @@ mod zero_page;
 pub use cmdline::{CommandLine, MmioDevice};
 pub use cpu::enter;
 pub use error::Error;
+pub use initrd::load as load_initrd;
 pub use kernel::load;
 
 use vm_memory::GuestMemoryMmap;
@@ -24,10 +26,15 @@ pub fn describe(
     mem: &GuestMemoryMmap,
     memory: u64,
     kernel: &kernel::Loaded,
+    initrd: Option<initrd::Loaded>,
     command_line: &CommandLine,
     cpus: u8,
 ) -> Result<(), Error> {
     command_line.write(mem)?;
     mptable::write(mem, cpus)?;
-    zero_page::write(mem, memory, kernel, command_line.byte_len())
+    let told = zero_page::Told {
+        command_line: command_line.byte_len(),
+        initrd,
+    };
+    zero_page::write(mem, memory, kernel, &told)
 }

@@ -24,6 +24,8 @@ pub struct VmSpec {
     pub memory: u64,
     /// The kernel: an uncompressed ELF or a bzImage.
     pub kernel: PathBuf,
+    /// An initial RAM disk for it.
+    pub initrd: Option<PathBuf>,
     /// The disk, piece after piece.
     pub disk: Vec<Piece>,
     /// Words added to the kernel's command line.

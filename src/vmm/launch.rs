@@ -31,6 +31,7 @@ pub struct Launched {
 pub fn launch(spec: &VmSpec, halted: impl Fn() + Send + 'static) -> Result<Launched, Error> {
     let kvm = Kvm::open()?;
     let kernel = open(&spec.kernel)?;
+    let initrd = spec.initrd.as_deref().map(open).transpose()?;
     let disk = spec
         .disk
         .iter()
@@ -40,6 +41,7 @@ pub fn launch(spec: &VmSpec, halted: impl Fn() + Send + 'static) -> Result<Launc
     let (uplink, theirs) = Seqpacket::pair().map_err(Error::Process)?;
     let process = spawn(theirs.into()).map_err(Error::Process)?;
     let mut files = vec![kvm.as_fd(), console_writer.as_fd(), kernel.as_fd()];
+    files.extend(initrd.iter().map(AsFd::as_fd));
     files.extend(disk.iter().map(AsFd::as_fd));
     let console = Console::follow(console, spec.verbose_console, halted).map_err(Error::Process)?;
     let launched = Launched {

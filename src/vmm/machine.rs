@@ -37,6 +37,8 @@ pub struct Parts {
     pub console: File,
     /// The kernel.
     pub kernel: File,
+    /// An initial RAM disk for it.
+    pub initrd: Option<File>,
     /// The disk, piece after piece, with the bytes that each takes.
     pub disk: Vec<(File, u64)>,
     /// Answers the guest's connections.
@@ -84,15 +86,20 @@ pub fn build(spec: &VmSpec, parts: Parts) -> Result<Machine<Built>, Error> {
         kvm,
         console,
         mut kernel,
+        initrd,
         disk,
         connector,
     } = parts;
     // 1. Whether KVM has enough CPUs.
     let cpus = check_cpus(&kvm, spec.cpus)?;
-    // 2. Memory, and the kernel in it.
+    // 2. Memory, and the kernel in it, and its initial RAM disk.
     let mem = memory::allocate(spec.memory)?;
     let loaded =
         boot::load(&mem, spec.memory, &mut kernel).map_err(|source| in_boot(spec, source))?;
+    let initrd = initrd.map(|file| boot::load_initrd(&mem, spec.memory, &loaded, file));
+    let initrd = initrd
+        .transpose()
+        .map_err(|source| in_initrd(spec, source))?;
     // 3. The VM, and its vCPUs.
     let vm = Vm::new(&kvm, mem.clone())?;
     let vcpus: Result<Vec<_>, _> = (0..cpus).map(|id| vm.create_vcpu(&kvm, id, cpus)).collect();
@@ -116,7 +123,7 @@ pub fn build(spec: &VmSpec, parts: Parts) -> Result<Machine<Built>, Error> {
     spec.kernel_args
         .iter()
         .for_each(|words| command_line.push(words));
-    boot::describe(&mem, spec.memory, &loaded, &command_line, cpus)
+    boot::describe(&mem, spec.memory, &loaded, initrd, &command_line, cpus)
         .map_err(|source| in_boot(spec, source))?;
     let mmio = Arc::new(mmio);
     for vcpu in &mut vcpus {
@@ -136,6 +143,13 @@ pub fn build(spec: &VmSpec, parts: Parts) -> Result<Machine<Built>, Error> {
 fn in_boot(spec: &VmSpec, source: boot::Error) -> Error {
     Error::Boot {
         path: spec.kernel.clone(),
+        source,
+    }
+}
+
+fn in_initrd(spec: &VmSpec, source: boot::Error) -> Error {
+    Error::Boot {
+        path: spec.initrd.clone().unwrap_or_default(),
         source,
     }
 }

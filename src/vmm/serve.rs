@@ -97,7 +97,7 @@ fn watch(uplink: Arc<Seqpacket>) -> io::Result<()> {
     Ok(())
 }
 
-/// The order's files: KVM, console, kernel, and one for each piece of the disk.
+/// The order's files: KVM, console, kernel, initial RAM disk, and one for each piece of the disk.
 fn sort_files(
     spec: &VmSpec,
     files: Vec<OwnedFd>,
@@ -110,6 +110,7 @@ fn sort_files(
             .ok_or_else(|| Error::Process(io::ErrorKind::InvalidInput.into()))
     };
     let (kvm, console, kernel) = (next()?, next()?, next()?);
+    let initrd = spec.initrd.as_ref().map(|_| next()).transpose()?;
     let disk: Result<Vec<_>, Error> = spec
         .disk
         .iter()
@@ -119,6 +120,7 @@ fn sort_files(
         kvm: Kvm::adopt(kvm)?,
         console: console.into(),
         kernel: kernel.into(),
+        initrd: initrd.map(File::from),
         disk: disk?,
         connector,
     })

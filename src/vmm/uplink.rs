@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  husk run                                   the machine's process
-//!    ├── Build{spec} + kvm, console, kernel, disk… ─▶ │
+//!    ├── Build{spec} + kvm, console, kernel, … ─────▶ │
 //!    │ ◀────────────────────────────────── Built ─────┤   or Failed{text}
 //!    │ ◀──────────── Connected{port} + a socket ──────┤   once per connection of the guest
 //!    │ ◀─────────────────────── Stopped{reason} ──────┤
@@ -26,7 +26,8 @@ pub const MAX_CONNECTIONS: usize = 8;
 /// From `husk run` to the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
-    /// Build and start this machine. Files: KVM, the console's pipe, the kernel, the disk's pieces.
+    /// Build and start this machine. Files: KVM, the console's pipe, the kernel, the
+    /// initial RAM disk if there is one, the disk's pieces.
     Build(VmSpec),
 }
 
