@@ -4,6 +4,7 @@
 //! kernel is entered in long mode with paging on and identity-mapped, interrupts off, and RSI at
 //! the zero page, which names the command line and the memory map.
 
+mod acpi;
 mod cmdline;
 mod cpu;
 mod error;
@@ -21,7 +22,8 @@ pub use kernel::load;
 
 use vm_memory::GuestMemoryMmap;
 
-/// Puts everything but the kernel itself into memory: command line, MP table, zero page.
+/// Puts everything but the kernel itself into memory: command line, MP table, ACPI tables, zero
+/// page.
 pub fn describe(
     mem: &GuestMemoryMmap,
     memory: u64,
@@ -32,9 +34,11 @@ pub fn describe(
 ) -> Result<(), Error> {
     command_line.write(mem)?;
     mptable::write(mem, cpus)?;
+    let rsdp = acpi::write(mem, cpus, command_line.devices())?;
     let told = zero_page::Told {
         command_line: command_line.byte_len(),
         initrd,
+        rsdp,
     };
     zero_page::write(mem, memory, kernel, &told)
 }
