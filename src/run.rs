@@ -78,6 +78,8 @@ pub fn run(reference: &str, request: RunRequest, stdio: Stdio) -> Result<Outcome
             None => store.kernel(embedded::KERNEL)?,
         },
         initrd: spec.initrd.clone(),
+        // The embedded kernel would not read it.
+        acpi: spec.kernel.is_some(),
         disk: rootfs.disk,
         kernel_args: spec.kernel_args.clone(),
         software_kvm: flavour == Flavour::Software,

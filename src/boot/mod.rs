@@ -22,23 +22,37 @@ pub use kernel::load;
 
 use vm_memory::GuestMemoryMmap;
 
+/// A machine, as its kernel is told of it.
+#[derive(Debug)]
+pub struct Hardware {
+    /// Memory, bytes.
+    pub memory: u64,
+    /// CPUs.
+    pub cpus: u8,
+    /// Whether ACPI tells of it too.
+    pub acpi: bool,
+}
+
 /// Puts everything but the kernel itself into memory: command line, MP table, ACPI tables, zero
 /// page.
 pub fn describe(
     mem: &GuestMemoryMmap,
-    memory: u64,
+    hardware: &Hardware,
     kernel: &kernel::Loaded,
     initrd: Option<initrd::Loaded>,
     command_line: &CommandLine,
-    cpus: u8,
 ) -> Result<(), Error> {
+    let cpus = hardware.cpus;
     command_line.write(mem)?;
     mptable::write(mem, cpus)?;
-    let rsdp = acpi::write(mem, cpus, command_line.devices())?;
+    let rsdp = hardware
+        .acpi
+        .then(|| acpi::write(mem, cpus, command_line.devices()))
+        .transpose()?;
     let told = zero_page::Told {
         command_line: command_line.byte_len(),
         initrd,
         rsdp,
     };
-    zero_page::write(mem, memory, kernel, &told)
+    zero_page::write(mem, hardware.memory, kernel, &told)
 }

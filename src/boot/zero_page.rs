@@ -28,7 +28,7 @@ pub struct Told {
     /// The initial RAM disk.
     pub initrd: Option<initrd::Loaded>,
     /// Address of the first ACPI table.
-    pub rsdp: u64,
+    pub rsdp: Option<u64>,
 }
 
 /// Writes the zero page for a kernel with `memory` bytes.
@@ -48,7 +48,7 @@ pub fn write(
     params.hdr.cmd_line_ptr = u32::try_from(COMMAND_LINE).expect("the layout is below 4 GiB");
     params.hdr.cmdline_size =
         u32::try_from(told.command_line).expect("a command line is below 2 KiB");
-    params.acpi_rsdp_addr = told.rsdp;
+    params.acpi_rsdp_addr = told.rsdp.unwrap_or(0);
     if let Some(initrd) = told.initrd {
         params.hdr.ramdisk_image = initrd.address;
         params.hdr.ramdisk_size = initrd.len;

@@ -26,6 +26,8 @@ pub struct VmSpec {
     pub kernel: PathBuf,
     /// An initial RAM disk for it.
     pub initrd: Option<PathBuf>,
+    /// Whether the kernel learns of the machine by ACPI too.
+    pub acpi: bool,
     /// The disk, piece after piece.
     pub disk: Vec<Piece>,
     /// Words added to the kernel's command line.

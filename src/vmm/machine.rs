@@ -13,7 +13,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::error::Error;
 use super::slots::slot;
-use crate::boot::{self, CommandLine};
+use crate::boot::{self, CommandLine, Hardware};
 use crate::devices::virtio::blk::{Block, Stitched};
 use crate::devices::virtio::device::Device;
 use crate::devices::virtio::mmio::Transport;
@@ -123,7 +123,12 @@ pub fn build(spec: &VmSpec, parts: Parts) -> Result<Machine<Built>, Error> {
     spec.kernel_args
         .iter()
         .for_each(|words| command_line.push(words));
-    boot::describe(&mem, spec.memory, &loaded, initrd, &command_line, cpus)
+    let hardware = Hardware {
+        memory: spec.memory,
+        cpus,
+        acpi: spec.acpi,
+    };
+    boot::describe(&mem, &hardware, &loaded, initrd, &command_line)
         .map_err(|source| in_boot(spec, source))?;
     let mmio = Arc::new(mmio);
     for vcpu in &mut vcpus {
