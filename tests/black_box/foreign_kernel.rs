@@ -23,7 +23,7 @@ fn stock() -> &'static Path {
 fn interpreted() -> bool {
     let interpreted = !kvm_is_hardware();
     if interpreted {
-        skip("a stock kernel: an interpreted one takes minutes, and meets what the assist has not");
+        skip("a stock kernel: on a software KVM, system calls need the patch that husk's own has");
     }
     interpreted
 }
