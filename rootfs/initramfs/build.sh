@@ -10,8 +10,12 @@
 # Needs: tar, zstd, cpio, awk; xz where modules are compressed with it.
 set -eu
 
-# The bus, the disk and its file system, the layer on top, the talk with the host; entropy.
-WANTED="virtio_mmio virtio_blk erofs overlay vmw_vsock_virtio_transport virtio_rng"
+# The bus, the disk and its file system, the layer on top, the talk with the host.
+NEEDED="virtio_mmio virtio_blk erofs overlay vmw_vsock_virtio_transport"
+
+# What libcrc32c, and so erofs, asks the kernel for by a name that modules.dep does not have; what
+# every workload expects of a kernel; entropy. Where a kernel has them as modules.
+WELCOME="crc32c_generic unix ipv6 virtio_rng"
 
 HERE=$(cd "$(dirname "$0")" && pwd)
 [ $# = 2 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
@@ -27,7 +31,7 @@ die() {
 # Paths of the wanted modules and of what they need, each after what it needs itself. A module's name
 # has `_` where its file may have `-`; modules.dep names the needs of each, in no order to rely on.
 resolve() {
-    awk -v wanted="$WANTED" '
+    awk -v needed="$NEEDED" -v welcome="$WELCOME" '
         function name(path) {
             sub(/.*\//, "", path)
             sub(/\.ko.*/, "", path)
@@ -44,7 +48,9 @@ resolve() {
         FILENAME ~ /builtin$/ { builtin[name($1)]; next }
         { path = $1; sub(/:$/, "", path); $1 = ""; need[path] = $0; file[name(path)] = path }
         END {
-            n = split(wanted, names, " ")
+            n = split(welcome, names, " ")
+            for (i = 1; i <= n; i++) if (names[i] in file) load(file[names[i]])
+            n = split(needed, names, " ")
             for (i = 1; i <= n; i++) {
                 if (names[i] in file) load(file[names[i]])
                 else if (!(names[i] in builtin)) {
