@@ -182,7 +182,7 @@ fn virtio(index: u16, device: MmioDevice) -> Vec<u8> {
     ))
 }
 
-/// An interrupt line as irqfd pulses it: by edge, active high, of one device.
+/// An interrupt line as husk raises it: by edge, active high, of one device.
 fn interrupt(gsi: u32) -> Interrupt {
     Interrupt::new(true, true, false, false, gsi)
 }

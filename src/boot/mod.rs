@@ -17,8 +17,8 @@ mod zero_page;
 pub use cmdline::{CommandLine, MmioDevice};
 pub use cpu::enter;
 pub use error::Error;
-pub use initrd::load as load_initrd;
-pub use kernel::load;
+pub use initrd::{Loaded as Initrd, load as load_initrd};
+pub use kernel::{Loaded, load};
 
 use vm_memory::GuestMemoryMmap;
 

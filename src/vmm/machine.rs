@@ -96,10 +96,7 @@ pub fn build(spec: &VmSpec, parts: Parts) -> Result<Machine<Built>, Error> {
     let mem = memory::allocate(spec.memory)?;
     let loaded =
         boot::load(&mem, spec.memory, &mut kernel).map_err(|source| in_boot(spec, source))?;
-    let initrd = initrd.map(|file| boot::load_initrd(&mem, spec.memory, &loaded, file));
-    let initrd = initrd
-        .transpose()
-        .map_err(|source| in_initrd(spec, source))?;
+    let initrd = load_initrd(spec, &mem, spec.memory, &loaded, initrd)?;
     // 3. The VM, and its vCPUs.
     let vm = Vm::new(&kvm, mem.clone())?;
     let vcpus: Result<Vec<_>, _> = (0..cpus).map(|id| vm.create_vcpu(&kvm, id, cpus)).collect();
@@ -152,11 +149,18 @@ fn in_boot(spec: &VmSpec, source: boot::Error) -> Error {
     }
 }
 
-fn in_initrd(spec: &VmSpec, source: boot::Error) -> Error {
-    Error::Boot {
+fn load_initrd(
+    spec: &VmSpec,
+    mem: &Mem,
+    memory: u64,
+    kernel: &boot::Loaded,
+    file: Option<File>,
+) -> Result<Option<boot::Initrd>, Error> {
+    let loaded = file.map(|file| boot::load_initrd(mem, memory, kernel, file));
+    loaded.transpose().map_err(|source| Error::Boot {
         path: spec.initrd.clone().unwrap_or_default(),
         source,
-    }
+    })
 }
 
 fn check_cpus(kvm: &Kvm, asked: u32) -> Result<u8, Error> {
