@@ -44,6 +44,7 @@ pub struct MmioDevice {
 #[derive(Debug)]
 pub struct CommandLine {
     text: String,
+    devices: Vec<MmioDevice>,
 }
 
 impl CommandLine {
@@ -51,6 +52,7 @@ impl CommandLine {
     pub fn new(flavour: Flavour, cpus: u8, verbose: bool) -> Self {
         let mut line = Self {
             text: ALWAYS.to_owned(),
+            devices: Vec::new(),
         };
         if flavour == Flavour::Software {
             line.push(SOFTWARE);
@@ -72,7 +74,13 @@ impl CommandLine {
     /// `virtio_mmio.device`).
     pub fn announce(&mut self, device: MmioDevice) {
         let MmioDevice { address, len, gsi } = device;
+        self.devices.push(device);
         self.push(&format!("virtio_mmio.device={len}@{address:#x}:{gsi}"));
+    }
+
+    /// The devices that were announced.
+    pub fn devices(&self) -> &[MmioDevice] {
+        &self.devices
     }
 
     /// Its length in bytes, without the terminator.

@@ -3,7 +3,9 @@
 use std::fs::File;
 
 use linux_loader::bootparam::setup_header;
-use linux_loader::loader::{BzImage, Elf, Error as LoaderError, KernelLoader, bzimage, elf};
+use linux_loader::loader::{
+    BzImage, Elf, Error as LoaderError, KernelLoader, KernelLoaderResult, bzimage, elf,
+};
 use vm_memory::{Address, GuestAddress, GuestMemoryMmap};
 
 use super::error::Error;
@@ -15,13 +17,15 @@ use crate::kvm::memory::prefer_huge_page;
 const BZIMAGE_ENTRY: u64 = 0x200;
 
 /// What a kernel needs beside itself to get as far as init: page tables, per-CPU areas, caches.
-const HEADROOM: u64 = 24 << 20;
+pub const HEADROOM: u64 = 24 << 20;
 
 /// A kernel in memory.
 #[derive(Debug)]
 pub struct Loaded {
     /// The address to enter at.
     pub entry: u64,
+    /// The end of what it takes before it knows what is free.
+    pub end: u64,
     /// A bzImage's own header, which the zero page repeats.
     pub header: Option<setup_header>,
 }
@@ -68,13 +72,26 @@ pub fn load(
         }
         other => Error::Load(other.to_string()),
     })?;
-    if loaded.kernel_end + HEADROOM > memory {
-        return Err(too_small(loaded.kernel_end));
+    let end = loaded.kernel_end.max(unpacked_end(&loaded));
+    if end + HEADROOM > memory {
+        return Err(too_small(end));
     }
     let start = loaded.kernel_load.raw_value();
     let entry = if is_elf { start } else { start + BZIMAGE_ENTRY };
     Ok(Loaded {
         entry,
+        end,
         header: loaded.setup_header,
     })
+}
+
+/// Where the memory ends that a bzImage unpacks itself into (boot.rst, `init_size`): from its
+/// preferred address up, or from where it was loaded if that is higher. 0 for an ELF.
+fn unpacked_end(loaded: &KernelLoaderResult) -> u64 {
+    let Some(header) = loaded.setup_header else {
+        return 0;
+    };
+    let alignment = u64::from(header.kernel_alignment).max(1);
+    let start = loaded.kernel_load.raw_value().max(header.pref_address);
+    start.next_multiple_of(alignment) + u64::from(header.init_size)
 }

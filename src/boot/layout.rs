@@ -3,8 +3,10 @@
 //! ```text
 //! 0x00500  GDT                     0x20000  command line
 //! 0x07000  zero page               0x9fc00  MP table (EBDA)
-//! 0x09000  page tables             0xa0000  hole: no memory up to 1 MiB
-//! 0x08ff0  stack, downwards        1 MiB    the kernel
+//! 0x09000  page tables             0xa0000  hole: no usable memory up to 1 MiB
+//! 0x08ff0  stack, downwards        0xe0000  ACPI tables, in the hole
+//!                                  1 MiB    the kernel
+//!                                  high     the initial RAM disk
 //! ```
 
 /// Global descriptor table.
@@ -27,6 +29,8 @@ pub const COMMAND_LINE: u64 = 0x20000;
 pub const COMMAND_LINE_MAX: usize = 2048;
 /// Extended BIOS data area: the kernel looks for the MP table in its first KiB.
 pub const EBDA: u64 = 0x9fc00;
+/// ACPI tables: where a BIOS would have its own, and where a kernel looks for the first of them.
+pub const ACPI: u64 = 0xe_0000;
 /// Memory goes on here.
 pub const HIGH_MEMORY: u64 = 0x10_0000;
 /// Local APICs (Intel SDM 3A, 11.4.1).

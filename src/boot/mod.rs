@@ -4,9 +4,11 @@
 //! kernel is entered in long mode with paging on and identity-mapped, interrupts off, and RSI at
 //! the zero page, which names the command line and the memory map.
 
+mod acpi;
 mod cmdline;
 mod cpu;
 mod error;
+mod initrd;
 mod kernel;
 mod layout;
 mod mptable;
@@ -15,19 +17,42 @@ mod zero_page;
 pub use cmdline::{CommandLine, MmioDevice};
 pub use cpu::enter;
 pub use error::Error;
-pub use kernel::load;
+pub use initrd::{Loaded as Initrd, load as load_initrd};
+pub use kernel::{Loaded, load};
 
 use vm_memory::GuestMemoryMmap;
 
-/// Puts everything but the kernel itself into memory: command line, MP table, zero page.
+/// A machine, as its kernel is told of it.
+#[derive(Debug)]
+pub struct Hardware {
+    /// Memory, bytes.
+    pub memory: u64,
+    /// CPUs.
+    pub cpus: u8,
+    /// Whether ACPI tells of it too.
+    pub acpi: bool,
+}
+
+/// Puts everything but the kernel itself into memory: command line, MP table, ACPI tables, zero
+/// page.
 pub fn describe(
     mem: &GuestMemoryMmap,
-    memory: u64,
+    hardware: &Hardware,
     kernel: &kernel::Loaded,
+    initrd: Option<initrd::Loaded>,
     command_line: &CommandLine,
-    cpus: u8,
 ) -> Result<(), Error> {
+    let cpus = hardware.cpus;
     command_line.write(mem)?;
     mptable::write(mem, cpus)?;
-    zero_page::write(mem, memory, kernel, command_line.byte_len())
+    let rsdp = hardware
+        .acpi
+        .then(|| acpi::write(mem, cpus, command_line.devices()))
+        .transpose()?;
+    let told = zero_page::Told {
+        command_line: command_line.byte_len(),
+        initrd,
+        rsdp,
+    };
+    zero_page::write(mem, hardware.memory, kernel, &told)
 }

@@ -6,6 +6,7 @@ use linux_loader::configurator::{BootConfigurator, BootParams};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use super::error::Error;
+use super::initrd;
 use super::kernel::Loaded;
 use super::layout::{COMMAND_LINE, EBDA, HIGH_MEMORY, ZERO_PAGE};
 use crate::kvm::memory::ranges;
@@ -19,8 +20,24 @@ const UNDEFINED_LOADER: u8 = 0xff;
 /// `boot_e820_entry.type`: usable memory.
 const E820_RAM: u32 = 1;
 
-/// Writes the zero page for a kernel with `memory` bytes and a command line of `len` bytes.
-pub fn write(mem: &GuestMemoryMmap, memory: u64, kernel: &Loaded, len: usize) -> Result<(), Error> {
+/// What else the page tells.
+#[derive(Debug)]
+pub struct Told {
+    /// Length of the command line, bytes.
+    pub command_line: usize,
+    /// The initial RAM disk.
+    pub initrd: Option<initrd::Loaded>,
+    /// Address of the first ACPI table.
+    pub rsdp: Option<u64>,
+}
+
+/// Writes the zero page for a kernel with `memory` bytes.
+pub fn write(
+    mem: &GuestMemoryMmap,
+    memory: u64,
+    kernel: &Loaded,
+    told: &Told,
+) -> Result<(), Error> {
     let mut params = boot_params::default();
     if let Some(header) = kernel.header {
         params.hdr = header;
@@ -29,7 +46,13 @@ pub fn write(mem: &GuestMemoryMmap, memory: u64, kernel: &Loaded, len: usize) ->
     params.hdr.boot_flag = BOOT_FLAG;
     params.hdr.type_of_loader = UNDEFINED_LOADER;
     params.hdr.cmd_line_ptr = u32::try_from(COMMAND_LINE).expect("the layout is below 4 GiB");
-    params.hdr.cmdline_size = u32::try_from(len).expect("a command line is below 2 KiB");
+    params.hdr.cmdline_size =
+        u32::try_from(told.command_line).expect("a command line is below 2 KiB");
+    params.acpi_rsdp_addr = told.rsdp.unwrap_or(0);
+    if let Some(initrd) = told.initrd {
+        params.hdr.ramdisk_image = initrd.address;
+        params.hdr.ramdisk_size = initrd.len;
+    }
     let usable = usable(memory);
     for (entry, (addr, size)) in params.e820_table.iter_mut().zip(&usable) {
         *entry = boot_e820_entry {

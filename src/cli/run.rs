@@ -54,6 +54,9 @@ pub struct Args {
     /// Boot this kernel (ELF or bzImage) instead of the embedded one
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
+    /// Give the kernel this initial RAM disk; needs --kernel
+    #[arg(long, value_name = "FILE")]
+    initrd: Option<PathBuf>,
     /// Add a word to the kernel's command line
     #[arg(long, value_name = "WORD")]
     kernel_arg: Vec<String>,
@@ -131,6 +134,7 @@ fn build_request(args: Args) -> Result<RunRequest, Failure> {
         tmpfs: args.tmpfs,
         ulimits: args.ulimit,
         kernel: args.kernel,
+        initrd: args.initrd,
         kernel_args: args.kernel_arg,
         timeout: args.timeout,
         boot_timeout: args.boot_timeout,

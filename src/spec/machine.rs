@@ -24,8 +24,11 @@ pub struct VmSpec {
     pub memory: u64,
     /// The kernel: an uncompressed ELF or a bzImage.
     pub kernel: PathBuf,
-    /// Whether nobody changes the kernel's file: it is the store's.
-    pub kernel_is_fixed: bool,
+    /// Whether the kernel is not husk's own: its file may change while it runs, and it may learn of the
+    /// machine by ACPI alone.
+    pub kernel_is_foreign: bool,
+    /// An initial RAM disk for it.
+    pub initrd: Option<PathBuf>,
     /// The disk, piece after piece.
     pub disk: Vec<Piece>,
     /// Words added to the kernel's command line.

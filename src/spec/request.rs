@@ -41,6 +41,8 @@ pub struct RunRequest {
     pub ulimits: Vec<String>,
     /// Another kernel than the embedded one.
     pub kernel: Option<PathBuf>,
+    /// An initial RAM disk for it.
+    pub initrd: Option<PathBuf>,
     /// Words added to the kernel's command line.
     pub kernel_args: Vec<String>,
     /// Kills the workload after this long.

@@ -40,6 +40,8 @@ pub struct RunSpec {
     pub cpus: u32,
     /// Another kernel than the embedded one.
     pub kernel: Option<PathBuf>,
+    /// An initial RAM disk for it.
+    pub initrd: Option<PathBuf>,
     /// Words added to the kernel's command line.
     pub kernel_args: Vec<String>,
     /// Kills the workload after this long.
@@ -94,6 +96,10 @@ impl RunSpec {
                 .0
                 .push("--cpus 0: a machine has at least one".to_owned());
         }
+        if request.initrd.is_some() && request.kernel.is_none() {
+            let needs = "--initrd needs --kernel: the embedded kernel takes no initial RAM disk";
+            problems.0.push(needs.to_owned());
+        }
         let tmpfs = request
             .tmpfs
             .iter()
@@ -120,6 +126,7 @@ impl RunSpec {
             memory: memory.unwrap_or(DEFAULT_MEMORY),
             cpus,
             kernel: request.kernel,
+            initrd: request.initrd,
             kernel_args: request.kernel_args,
             timeout: request.timeout,
             boot_deadline: request.boot_timeout,
@@ -303,9 +310,10 @@ mod tests {
             ulimits: vec!["files=3".to_owned()],
             tmpfs: vec!["tmp".to_owned()],
             name: Some("-".to_owned()),
+            initrd: Some("initrd".into()),
             ..RunRequest::default()
         };
         let error = RunSpec::new(request, &ImageConfig::default(), "0123456789ab").unwrap_err();
-        assert_eq!(error.problems.len(), 8, "{error}");
+        assert_eq!(error.problems.len(), 9, "{error}");
     }
 }

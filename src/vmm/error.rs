@@ -24,10 +24,10 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The kernel cannot be booted.
+    /// The kernel, or its initial RAM disk, cannot be booted.
     #[error("cannot boot `{}`", path.display())]
     Boot {
-        /// The kernel.
+        /// The file.
         path: PathBuf,
         /// Why.
         source: boot::Error,

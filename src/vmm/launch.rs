@@ -63,6 +63,7 @@ impl Launched {
         halted: impl Fn() + Send + 'static,
     ) -> Result<Machine, Error> {
         let kernel = open(&spec.kernel)?;
+        let initrd = spec.initrd.as_deref().map(open).transpose()?;
         let disk = spec
             .disk
             .iter()
@@ -72,6 +73,7 @@ impl Launched {
         let console =
             Console::follow(console, spec.verbose_console, halted).map_err(Error::Process)?;
         let mut files = vec![console_writer.as_fd(), kernel.as_fd()];
+        files.extend(initrd.iter().map(AsFd::as_fd));
         files.extend(disk.iter().map(AsFd::as_fd));
         match uplink::send(&self.uplink, &Order::Build(spec.clone()), &files) {
             // It has failed already: its report is on the way, and says why.

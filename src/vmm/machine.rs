@@ -15,7 +15,7 @@ use super::error::Error;
 use super::slots::slot;
 use super::uplink::Report;
 use super::vcpu_thread::VcpuThread;
-use crate::boot::{self, CommandLine};
+use crate::boot::{self, CommandLine, Hardware};
 use crate::devices::virtio::blk::{Block, Stitched};
 use crate::devices::virtio::device::Device;
 use crate::devices::virtio::mmio::Transport;
@@ -44,6 +44,8 @@ pub struct Parts {
     pub console: File,
     /// The kernel.
     pub kernel: File,
+    /// An initial RAM disk for it.
+    pub initrd: Option<File>,
     /// The disk, piece after piece, with the bytes that each takes.
     pub disk: Vec<(File, u64)>,
     /// Answers the guest's connections.
@@ -96,13 +98,15 @@ pub fn build(
         vm,
         console,
         mut kernel,
+        initrd,
         disk,
         connector,
     } = parts;
-    // 1. Memory, and the kernel in it.
+    // 1. Memory, the kernel in it, and its initial RAM disk.
     let mem = memory::allocate(spec.memory)?;
-    let loaded = boot::load(&mem, spec.memory, &mut kernel, spec.kernel_is_fixed)
+    let loaded = boot::load(&mem, spec.memory, &mut kernel, !spec.kernel_is_foreign)
         .map_err(|source| in_boot(spec, source))?;
+    let initrd = load_initrd(spec, &mem, spec.memory, &loaded, initrd)?;
     tell(Report::Loaded)?;
     // 2. The VM, its vCPUs, and who executes them.
     let (vm, kvm) = vm.recv().map_err(panicked)??;
@@ -136,7 +140,12 @@ pub fn build(
     spec.kernel_args
         .iter()
         .for_each(|words| command_line.push(words));
-    boot::describe(&mem, spec.memory, &loaded, &command_line, cpus)
+    let hardware = Hardware {
+        memory: spec.memory,
+        cpus,
+        acpi: spec.kernel_is_foreign,
+    };
+    boot::describe(&mem, &hardware, &loaded, initrd, &command_line)
         .map_err(|source| in_boot(spec, source))?;
     let mmio = Arc::new(mmio);
     for (_, vcpu) in &mut vcpus {
@@ -159,6 +168,20 @@ fn in_boot(spec: &VmSpec, source: boot::Error) -> Error {
         path: spec.kernel.clone(),
         source,
     }
+}
+
+fn load_initrd(
+    spec: &VmSpec,
+    mem: &Mem,
+    memory: u64,
+    kernel: &boot::Loaded,
+    file: Option<File>,
+) -> Result<Option<boot::Initrd>, Error> {
+    let loaded = file.map(|file| boot::load_initrd(mem, memory, kernel, file));
+    loaded.transpose().map_err(|source| Error::Boot {
+        path: spec.initrd.clone().unwrap_or_default(),
+        source,
+    })
 }
 
 fn check_cpus(kvm: &Kvm, asked: u32) -> Result<u8, Error> {

@@ -107,7 +107,7 @@ fn watch(uplink: Arc<Seqpacket>) -> io::Result<()> {
     Ok(())
 }
 
-/// The order's files: console, kernel, and one for each piece of the disk.
+/// The order's files: console, kernel, initial RAM disk, and one for each piece of the disk.
 fn sort_files(
     spec: &VmSpec,
     (first, vm): (VcpuThread, Receiver<Made>),
@@ -117,6 +117,7 @@ fn sort_files(
     let mut files = files.into_iter();
     let mut next = || files.next().ok_or_else(misordered);
     let (console, kernel) = (next()?, next()?);
+    let initrd = spec.initrd.as_ref().map(|_| next()).transpose()?;
     let disk: Result<Vec<_>, Error> = spec
         .disk
         .iter()
@@ -127,6 +128,7 @@ fn sort_files(
         vm,
         console: console.into(),
         kernel: kernel.into(),
+        initrd: initrd.map(File::from),
         disk: disk?,
         connector,
     })

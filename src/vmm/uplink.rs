@@ -30,7 +30,8 @@ pub const MAX_CONNECTIONS: usize = 8;
 pub enum Order {
     /// Have KVM make a VM: that takes it some time, whatever will run in it. Files: KVM.
     Create,
-    /// Build and start this machine. Files: the console's pipe, the kernel, the disk's pieces.
+    /// Build and start this machine. Files: the console's pipe, the kernel, the initial RAM disk if
+    /// there is one, the disk's pieces.
     Build(VmSpec),
 }
 

@@ -4,7 +4,7 @@ use crate::husk::{Husk, kvm_is_hardware, skip};
 
 /// What a guest of `count` CPUs prints: all of them are there, cores of one package, each runs
 /// what is pinned to it, and each has a timer.
-const CPUS: &str = r#"
+pub const CPUS: &str = r#"
     cat /sys/devices/system/cpu/online
     grep '^core id' /proc/cpuinfo | sort -u | wc -l
     grep '^physical id' /proc/cpuinfo | sort -u | wc -l

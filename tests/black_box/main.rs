@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod exit_codes;
+mod foreign_kernel;
 mod hostile;
 mod husk;
 mod image_config;

@@ -15,12 +15,16 @@ use husk_init::exit::{Failure, Stage};
 
 use crate::failure::At;
 use crate::sys::mount::{chdir, chroot, mount};
-use crate::sys::{Result, file};
+use crate::sys::{Errno, Result, file};
 
 /// Renames of the image's directories work. Nothing persists, so nothing is indexed, and no
 /// UUID is made. `metacopy=off` because an image could carry the attribute that it trusts.
 const LAYERS: &std::ffi::CStr = c"lowerdir=/rootfs,upperdir=/run/upper,workdir=/run/work,\
     redirect_dir=on,metacopy=off,index=off,xino=off,uuid=null";
+
+/// The same for kernels before 6.6, which make no UUID and do not know the word.
+const OLDER_LAYERS: &std::ffi::CStr = c"lowerdir=/rootfs,upperdir=/run/upper,workdir=/run/work,\
+    redirect_dir=on,metacopy=off,index=off,xino=off";
 
 /// Permission bits that mkdir takes; the others need chmod.
 const MKDIR_BITS: libc::mode_t = 0o1777;
@@ -29,7 +33,7 @@ const MKDIR_BITS: libc::mode_t = 0o1777;
 pub fn enter() -> std::result::Result<(), Failure> {
     mount(c"tmpfs", c"/run", c"tmpfs", 0, Some(c"mode=0755")).at(Stage::Mount, b"/run")?;
     make_upper().at(Stage::Mount, b"/run/upper")?;
-    mount(c"overlay", c"/mnt", c"overlay", 0, Some(LAYERS)).at(Stage::Mount, b"/mnt")?;
+    mount_layers().at(Stage::Mount, b"/mnt")?;
     move_in().at(Stage::Mount, b"/")
 }
 
@@ -51,6 +55,14 @@ fn make_upper() -> Result<()> {
         file::chmod(c"/run/upper", mode)?;
     }
     file::mkdir(c"/run/work", 0o700)
+}
+
+fn mount_layers() -> Result<()> {
+    let overlay = |layers| mount(c"overlay", c"/mnt", c"overlay", 0, Some(layers));
+    match overlay(LAYERS) {
+        Err(Errno(libc::EINVAL)) => overlay(OLDER_LAYERS),
+        mounted => mounted,
+    }
 }
 
 fn move_in() -> Result<()> {
