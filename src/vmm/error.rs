@@ -175,6 +175,22 @@ fn errno_text(errno: i32) -> String {
         .to_lowercase()
 }
 
+/// The host gives no more threads.
+pub(super) fn no_thread(source: io::Error) -> Error {
+    Error::Host {
+        what: "a thread",
+        source,
+    }
+}
+
+/// The host gives no more eventfds.
+pub(super) fn no_event(source: io::Error) -> Error {
+    Error::Host {
+        what: "an eventfd",
+        source,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

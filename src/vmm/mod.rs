@@ -4,6 +4,7 @@
 //! to init through it ([`talk`]). The machine's process ([`serve`]) builds the machine from open
 //! files alone and runs it; it holds no path, and dies with its parent.
 
+mod build;
 mod channels;
 mod console;
 mod error;

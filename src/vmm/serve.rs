@@ -14,8 +14,9 @@ use std::thread;
 use husk_init::frame;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
+use super::build::{Made, Parts, build};
 use super::error::{Error, sentence};
-use super::machine::{Made, Parts, Stopped, build};
+use super::machine::Stopped;
 use super::uplink::{self, MAX_CONNECTIONS, Order, Report};
 use super::vcpu_thread::VcpuThread;
 use crate::devices::virtio::vsock::Connector;

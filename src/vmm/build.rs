@@ -1,0 +1,214 @@
+//! The steps by which a machine is built from its spec and from open files.
+
+use std::fs::File;
+use std::io;
+use std::sync::mpsc::{Receiver, RecvError};
+use std::sync::{Arc, Mutex};
+
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use super::error::{Error, no_event, no_thread};
+use super::machine::{Built, Machine, Wired, clone_event};
+use super::slots::slot;
+use super::uplink::Report;
+use super::vcpu_thread::VcpuThread;
+use crate::boot::{self, CommandLine, Hardware, Initrd, Loaded};
+use crate::devices::virtio::blk::{Block, Stitched};
+use crate::devices::virtio::device::Device;
+use crate::devices::virtio::mmio::Transport;
+use crate::devices::virtio::rng::Rng;
+use crate::devices::virtio::vsock::{Connector, Vsock};
+use crate::devices::{i8042, serial};
+use crate::kvm::bus::Bus;
+use crate::kvm::memory::{self, Mem};
+use crate::kvm::{self, Flavour, Kvm, Vcpu, Vm};
+use crate::spec::VmSpec;
+
+/// QueueNotify of the MMIO transport (virtio 1.2, 4.2.2).
+const QUEUE_NOTIFY: u64 = 0x50;
+
+/// A VM with nothing in it yet, and the KVM that made it.
+pub type Made = Result<(Vm, Kvm), kvm::Error>;
+
+/// What a machine is made of besides its spec: nothing of it is a path.
+pub struct Parts {
+    /// The thread of vCPU 0.
+    pub first: VcpuThread,
+    /// What it makes: the VM.
+    pub vm: Receiver<Made>,
+    /// Where the kernel's messages go.
+    pub console: File,
+    /// The kernel.
+    pub kernel: File,
+    /// An initial RAM disk for it.
+    pub initrd: Option<File>,
+    /// The disk, piece after piece, with the bytes that each takes.
+    pub disk: Vec<(File, u64)>,
+    /// Answers the guest's connections.
+    pub connector: Box<dyn Connector>,
+}
+
+/// Builds the machine of `spec` from `parts`, and tells how far it is.
+pub fn build(
+    spec: &VmSpec,
+    parts: Parts,
+    tell: impl Fn(Report) -> Result<(), Error>,
+) -> Result<Machine<Built>, Error> {
+    // 1. Memory, the kernel in it, and its initial RAM disk.
+    let mem = memory::allocate(spec.memory)?;
+    let (kernel, initrd) = load(spec, &mem, parts.kernel, parts.initrd)?;
+    tell(Report::Loaded)?;
+    // 2. The VM, which KVM was making meanwhile; its vCPUs, and who executes them.
+    let (vm, kvm) = parts.vm.recv().map_err(panicked)??;
+    tell(Report::Created)?;
+    let cpus = check_cpus(&kvm, spec.cpus)?;
+    let vcpu = vm.create_vcpu(&kvm, 0, cpus)?;
+    let (mut vm, vcpu, flavour) = measure(&parts.first, vm, vcpu)?;
+    let mut vcpus = vec![(parts.first, vcpu)];
+    for id in 1..cpus {
+        let thread = VcpuThread::spawn(id).map_err(no_thread)?;
+        vcpus.push((thread, vm.create_vcpu(&kvm, id, cpus)?));
+    }
+    // 3. Memory as it is now: a mapping that changed later would be a flush.
+    vm.add_memory(0, mem.clone())?;
+    // 4. Devices, wired to it.
+    let reset = EventFd::new(0).map_err(no_event)?;
+    let ports = Arc::new(wire_ports(&vm, parts.console, &reset)?);
+    let devices = new_devices(parts.disk, parts.connector)?;
+    let mut command_line = CommandLine::new(flavour, cpus, spec.verbose_console);
+    let (mmio, transports) = wire_devices(&vm, &mem, devices, &mut command_line)?;
+    // 5. What the kernel is told, and where the vCPUs begin.
+    let tsc_khz = vcpus.first().and_then(|(_, vcpu)| vcpu.tsc_khz());
+    tsc_khz.inspect(|khz| command_line.push(&format!("tsc_early_khz={khz}")));
+    spec.kernel_args
+        .iter()
+        .for_each(|words| command_line.push(words));
+    describe(spec, &mem, cpus, (&kernel, initrd), &command_line)?;
+    let mmio = Arc::new(mmio);
+    for (_, vcpu) in &mut vcpus {
+        vcpu.attach(mem.clone(), Arc::clone(&ports), Arc::clone(&mmio));
+        boot::enter(&mem, vcpu, kernel.entry).map_err(|source| in_boot(spec, source))?;
+    }
+    tell(Report::Built { flavour })?;
+    Ok(Machine::new(vm, vcpus, transports, reset))
+}
+
+fn in_boot(spec: &VmSpec, source: boot::Error) -> Error {
+    Error::Boot {
+        path: spec.kernel.clone(),
+        source,
+    }
+}
+
+/// The kernel, and the initial RAM disk if there is one.
+fn load(
+    spec: &VmSpec,
+    mem: &Mem,
+    mut kernel: File,
+    initrd: Option<File>,
+) -> Result<(Loaded, Option<Initrd>), Error> {
+    let kernel = boot::load(mem, spec.memory, &mut kernel, !spec.kernel_is_foreign)
+        .map_err(|source| in_boot(spec, source))?;
+    let initrd = initrd.map(|file| boot::load_initrd(mem, spec.memory, &kernel, file));
+    let initrd = initrd.transpose().map_err(|source| Error::Boot {
+        path: spec.initrd.clone().unwrap_or_default(),
+        source,
+    })?;
+    Ok((kernel, initrd))
+}
+
+/// Another kernel than husk's own may know ACPI only.
+fn describe(
+    spec: &VmSpec,
+    mem: &Mem,
+    cpus: u8,
+    (kernel, initrd): (&Loaded, Option<Initrd>),
+    command_line: &CommandLine,
+) -> Result<(), Error> {
+    let hardware = Hardware {
+        memory: spec.memory,
+        cpus,
+        acpi: spec.kernel_is_foreign,
+    };
+    boot::describe(mem, &hardware, kernel, initrd, command_line)
+        .map_err(|source| in_boot(spec, source))
+}
+
+fn check_cpus(kvm: &Kvm, asked: u32) -> Result<u8, Error> {
+    // 8-bit APIC IDs, of which the I/O APIC takes one and 255 is everybody.
+    let most = kvm.max_vcpus().min(254);
+    u8::try_from(asked)
+        .ok()
+        .filter(|cpus| usize::from(*cpus) <= most)
+        .ok_or(Error::Kvm(kvm::Error::TooManyCpus { asked, most }))
+}
+
+/// Who executes the guest, measured where vCPU 0 will run.
+fn measure(first: &VcpuThread, mut vm: Vm, mut vcpu: Vcpu) -> Result<(Vm, Vcpu, Flavour), Error> {
+    let measured = first.start(move || {
+        let flavour = Flavour::of(&mut vm, &mut vcpu)?;
+        Ok::<_, kvm::Error>((vm, vcpu, flavour))
+    });
+    Ok(measured.recv().map_err(panicked)??)
+}
+
+/// A thread is gone; its last words are on their way already (`sys::panics`).
+fn panicked(_: RecvError) -> Error {
+    no_thread(io::ErrorKind::BrokenPipe.into())
+}
+
+/// The devices of every machine, in the order of their slots.
+fn new_devices(
+    disk: Vec<(File, u64)>,
+    connector: Box<dyn Connector>,
+) -> Result<[Box<dyn Device>; 3], Error> {
+    let vsock = Vsock::new(connector).map_err(|source| Error::Host {
+        what: "an epoll",
+        source,
+    })?;
+    Ok([
+        Box::new(Block::new(Stitched::new(disk))),
+        Box::new(vsock),
+        Box::new(Rng::default()),
+    ])
+}
+
+/// The serial port, and the keyboard controller.
+fn wire_ports(vm: &Vm, console: File, reset: &EventFd) -> Result<Bus, Error> {
+    let mut ports = Bus::default();
+    let serial = serial::Serial::new(vm.line(serial::GSI), console);
+    ports.insert(serial::PORT, serial::PORTS, Arc::new(Mutex::new(serial)));
+    let keyboard = i8042::I8042::new(clone_event(reset)?);
+    ports.insert(i8042::PORT, 1, Arc::new(Mutex::new(keyboard)));
+    Ok(ports)
+}
+
+/// Gives each device a slot: registers on the bus, an interrupt, a notification per queue, and a
+/// word on the command line.
+fn wire_devices(
+    vm: &Vm,
+    mem: &Mem,
+    devices: [Box<dyn Device>; 3],
+    command_line: &mut CommandLine,
+) -> Result<(Bus, Vec<Wired>), Error> {
+    let mut bus = Bus::default();
+    let mut wired = Vec::new();
+    for (index, device) in (0..).zip(devices) {
+        let slot = slot(index);
+        let transport = Transport::new(device, mem.clone(), vm.line(slot.gsi));
+        let mut notifications = Vec::new();
+        for queue in (0..).take(transport.queue_count()) {
+            let event = EventFd::new(EFD_NONBLOCK).map_err(no_event)?;
+            vm.wire_notification(&event, slot.address + QUEUE_NOTIFY, queue)?;
+            notifications.push(event);
+        }
+        let transport = Arc::new(Mutex::new(transport));
+        bus.insert(slot.address, slot.len, transport.clone());
+        command_line.announce(slot);
+        wired.push(Wired {
+            transport,
+            notifications,
+        });
+    }
+    Ok((bus, wired))
+}
