@@ -11,7 +11,8 @@
 //! 8259 and the 8254 alone too, and its interrupts are those that the DSDT names.
 //!
 //! The embedded kernel knows no ACPI and finds the same by its command line and the MP table. A
-//! kernel that knows all of it drives each device once: the second to claim a window finds it busy.
+//! kernel that knows all of it drives each device once: the devices of the DSDT are registered first, and
+//! those of the command line find their windows claimed (EBUSY).
 
 use acpi_tables::Aml;
 use acpi_tables::aml::{
