@@ -8,7 +8,8 @@
 # --source  the source tarball, instead of Debian's package (its checksum must match all the same)
 # --work    where to unpack and build (default: a temporary directory, removed afterwards)
 # --keep    copy vmlinux with symbols and its System.map there, for profiling
-# --check   no build: do vmlinux.zst, config, fragments and patches agree with vmlinux.provenance?
+# --check   no build: do vmlinux.zst, config, fragments, patches and boot-order agree with
+#           vmlinux.provenance?
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -75,6 +76,8 @@ unpack() {
     for patch in "$here"/patches/*.patch; do
         patch -d "$work/src" -p1 -s -F0 <"$patch" || die "$(basename "$patch") does not apply"
     done
+    # For patch 0033: a line of the linker's script for each function.
+    sed 's/.*/*(.text.&)/' "$here/boot-order" >"$work/src/arch/x86/kernel/husk-order.lds"
 }
 
 kmake() {
@@ -133,6 +136,7 @@ source: $(lock package) $(lock version)
 source_sha256: $(lock tarball_sha256)
 fragments_sha256: $(sha_fragments)
 patches_sha256: $(sha_patches)
+order_sha256: $(sha "$here/boot-order")
 config_sha256: $(sha "$config")
 compiler: $(gcc --version | head -n 1)
 binutils: $(ld --version | head -n 1)
@@ -157,6 +161,7 @@ check() {
     agree source_sha256 "$(lock tarball_sha256)"
     agree fragments_sha256 "$(sha_fragments)"
     agree patches_sha256 "$(sha_patches)"
+    agree order_sha256 "$(sha "$here/boot-order")"
     agree config_sha256 "$(sha "$config")"
     agree vmlinux_zst_sha256 "$(sha "$image")"
     if command -v zstd >/dev/null; then
