@@ -40,4 +40,4 @@ pub const IO_APIC: u32 = 0xfec0_0000;
 
 /// Where huge pages pay: stretches of 2 MiB in which a boot of the embedded kernel touches most pages.
 /// A hint: where it is wrong it costs memory, or time.
-pub const HOT: [u64; 5] = [16 << 20, 18 << 20, 20 << 20, 28 << 20, 30 << 20];
+pub const HOT: [u64; 4] = [16 << 20, 26 << 20, 28 << 20, 30 << 20];
