@@ -5,6 +5,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use super::error::Error;
 use super::layout::{COMMAND_LINE, COMMAND_LINE_MAX};
 use crate::kvm::Flavour;
+use crate::kvm::memory::GAP_START;
 
 /// The console is the serial port, for panics: each character is an exit. A panic or a reboot ends
 /// the machine by the keyboard controller, the one port that needs no ACPI. The root is the stitched
@@ -14,6 +15,10 @@ const ALWAYS: &str = "console=ttyS0 reboot=k panic=-1 root=/dev/vda ro rootfstyp
 
 /// One CPU needs no lock prefixes rewritten, because its kernel need not lose them.
 const UNIPROCESSOR: &str = "noreplace-smp";
+
+/// Memory above 4 GiB would have the kernel set 64 MiB of it aside, for devices that cannot reach so
+/// high: husk has none.
+const NO_BOUNCE_BUFFERS: &str = "swiotlb=noforce";
 
 /// A software KVM executes guest kernels instruction by instruction, so: no CPU feature whose
 /// instructions it interprets one element at a time (ERMS 297, FSRM 580) or hands back (POPCNT 151,
@@ -48,8 +53,8 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    /// What every guest gets on this flavour of KVM.
-    pub fn new(flavour: Flavour, cpus: u8, verbose: bool) -> Self {
+    /// What a guest with so many CPUs and bytes of memory gets on this flavour of KVM.
+    pub fn new(flavour: Flavour, cpus: u8, memory: u64, verbose: bool) -> Self {
         let mut line = Self {
             text: ALWAYS.to_owned(),
             devices: Vec::new(),
@@ -59,6 +64,9 @@ impl CommandLine {
         }
         if cpus == 1 {
             line.push(UNIPROCESSOR);
+        }
+        if memory > GAP_START {
+            line.push(NO_BOUNCE_BUFFERS);
         }
         line.push(if verbose { "ignore_loglevel" } else { SILENT });
         line

@@ -75,7 +75,7 @@ pub fn build(
     let reset = EventFd::new(0).map_err(no_event)?;
     let ports = Arc::new(wire_ports(&vm, parts.console, &reset)?);
     let devices = new_devices(parts.disk, parts.connector)?;
-    let mut command_line = CommandLine::new(flavour, cpus, spec.verbose_console);
+    let mut command_line = CommandLine::new(flavour, cpus, spec.memory, spec.verbose_console);
     let (mmio, transports) = wire_devices(&vm, &mem, devices, &mut command_line)?;
     // 5. What the kernel is told, and where the vCPUs begin.
     let tsc_khz = vcpus.first().and_then(|(_, vcpu)| vcpu.tsc_khz());
