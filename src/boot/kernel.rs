@@ -50,7 +50,8 @@ pub fn load(
     let high = Some(GuestAddress(HIGH_MEMORY));
     let elf = if fixed {
         let stretches = HOT.iter().filter_map(|start| prefer_huge_page(mem, *start));
-        Elf::load(mem, None, &mut Lender::new(file, stretches.collect()), high)
+        let mut lender = Lender::new(file, mem, stretches.collect());
+        Elf::load(mem, None, &mut lender, high)
     } else {
         Elf::load(mem, None, file, high)
     };

@@ -8,7 +8,10 @@ use std::ptr;
 
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 use vm_memory::bitmap::BitmapSlice;
-use vm_memory::{ReadVolatile, VolatileMemoryError, VolatileSlice};
+use vm_memory::{
+    GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, ReadVolatile, VolatileMemoryError,
+    VolatileSlice,
+};
 
 /// Bytes of a page.
 const PAGE: usize = 4096;
@@ -19,15 +22,25 @@ const PAGE: usize = 4096;
 #[derive(Debug)]
 pub struct Lender<'a> {
     file: &'a File,
+    mem: &'a GuestMemoryMmap,
     copied: Vec<Range<usize>>,
 }
 
 impl<'a> Lender<'a> {
-    /// Lends the pages of `file`, but none for the stretches of this process's memory that are to be
-    /// `copied`, which may not overlap. Whoever changes the file changes the guest.
-    pub fn new(file: &'a File, mut copied: Vec<Range<usize>>) -> Self {
+    /// Lends the pages of `file` to `mem`, but none for the stretches of this process's memory that are
+    /// to be `copied`, which may not overlap. Whoever changes the file changes the guest.
+    pub fn new(file: &'a File, mem: &'a GuestMemoryMmap, mut copied: Vec<Range<usize>>) -> Self {
         copied.sort_by_key(|stretch| stretch.start);
-        Self { file, copied }
+        Self { file, mem, copied }
+    }
+
+    /// Whether `len` bytes from `start` on are of the guest's memory, and of nobody else's.
+    fn is_guests(&self, start: *const u8, len: usize) -> bool {
+        self.mem.iter().any(|region| {
+            let offset = start.addr().checked_sub(region.as_ptr().addr());
+            let end = offset.and_then(|offset| offset.checked_add(len));
+            end.is_some_and(|end| end as u64 <= region.len())
+        })
     }
 
     /// From `start` on, how many bytes have the same fate, and whether they are to be copied.
@@ -49,11 +62,11 @@ impl<'a> Lender<'a> {
         let start = slice.ptr_guard_mut();
         let aligned =
             start.as_ptr().addr().is_multiple_of(PAGE) && offset.is_multiple_of(PAGE as u64);
-        if len == 0 || !aligned {
+        if len == 0 || !aligned || !self.is_guests(start.as_ptr(), len) {
             return Ok(0);
         }
-        // SAFETY: the pages are guest memory, which nobody holds references into, and stay mapped
-        // and writable, with other bytes in them.
+        // SAFETY: the pages are guest memory, as was checked, which nobody holds references into; they
+        // stay mapped and writable, with other bytes in them.
         unsafe { replace(start.as_ptr(), len, self.file.as_fd(), offset) }?;
         self.file.seek(SeekFrom::Start(offset + len as u64))?;
         Ok(len)
@@ -117,7 +130,7 @@ unsafe fn replace(start: *mut u8, len: usize, file: BorrowedFd<'_>, offset: u64)
 mod tests {
     use std::io::Write;
 
-    use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+    use vm_memory::{Bytes, GuestAddress};
 
     use super::*;
 
@@ -138,7 +151,7 @@ mod tests {
             let first = mem.get_slice(GuestAddress(0), 1).unwrap();
             let base = first.ptr_guard_mut().as_ptr().addr();
             let copied = base + PAGE..base + PAGE * 2;
-            let mut lender = Lender::new(&file, vec![copied]);
+            let mut lender = Lender::new(&file, &mem, vec![copied]);
             lender.seek(SeekFrom::Start(offset as u64)).unwrap();
             let address = GuestAddress(address as u64);
             mem.read_exact_volatile_from(address, &mut lender, len)
@@ -164,8 +177,25 @@ mod tests {
         file.write_all(&[1; PAGE + 5]).unwrap();
         let mem = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), PAGE * 4)]).unwrap();
         file.rewind().unwrap();
-        let mut lender = Lender::new(&file, Vec::new());
+        let mut lender = Lender::new(&file, &mem, Vec::new());
         let read = mem.read_exact_volatile_from(GuestAddress(0), &mut lender, PAGE * 2);
         assert!(read.is_err());
+    }
+
+    #[test]
+    fn memory_that_is_not_the_guests_is_only_written() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[7; PAGE * 4]).unwrap();
+        file.rewind().unwrap();
+        let mem = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), PAGE * 4)]).unwrap();
+        let mut other = vec![0; PAGE * 3];
+        let start = other.as_ptr().align_offset(PAGE);
+        let slice = VolatileSlice::from(&mut other[start..start + PAGE]);
+        let mut lender = Lender::new(&file, &mem, Vec::new());
+        assert_eq!(lender.map(&slice).unwrap(), 0);
+        lender
+            .read_exact_volatile(&mut slice.offset(0).unwrap())
+            .unwrap();
+        assert_eq!(other[start..start + PAGE], [7; PAGE]);
     }
 }
