@@ -34,8 +34,8 @@ fn text(bytes: &[u8]) -> String {
 fn records() -> String {
     let trace = "
         sh-1   [000] .....  1000000: tracing_mark_write: begin
-      husk-7   [000] d..1.  2000000: kvm_entry: vcpu 0, rip 0x1000
-      husk-7   [000] .....  2001002: kvm_exit: vcpu 0 reason io rip 0x1004 info1 0x0
+   a vcpu-8    [000] d..1.  2000000: kvm_entry: vcpu 0, rip 0xfffbb000
+   a vcpu-8    [000] .....  2001002: kvm_exit: vcpu 0 reason io rip 0xfffbb004 info1 0x0
    a vcpu-8    [000] d..1.  6000000: kvm_entry: vcpu 0, rip 0x1000000
    a vcpu-8    [000] .....  6001001: kvm_exit: vcpu 0 reason npf rip 0x1000000 info1 0x0
    a vcpu-8    [000] d..1.  6100000: kvm_entry: vcpu 0, rip 0x1000000

@@ -83,7 +83,11 @@ def read_time(samples, name, milliseconds, body):
         samples.add(f"husk.phase.{phase}", length)
 
 
-EVENT = re.compile(r".*-(\d+) +\[\d+\] +\S+ +(\d+): (\w+): (.*)")
+EVENT = re.compile(r".*-\d+ +\[\d+\] +\S+ +(\d+): (\w+): (.*)")
+
+# Before the guest, husk has the same vCPU say what kind of KVM it is, from a page of its own
+# (src/kvm/flavour.rs).
+PROBE = re.compile(r"rip 0xfffbb...$")
 
 
 class Trace:
@@ -91,33 +95,28 @@ class Trace:
 
     def __init__(self, body):
         events = [match.groups() for match in map(EVENT.match, body) if match]
-        stays = [thread for thread, _, event, _ in events if event == "kvm_exit"]
-        marks = [int(time) for _, time, event, _ in events if event == "tracing_mark_write"]
-        if not stays or len(marks) != 2:
-            fail("a trace without a guest: did the lab's kernel lose events?")
-        # husk asks a guest of two instructions what kind of KVM it has: the machine is the other.
-        machine = Counter(stays).most_common(1)[0][0]
+        marks = [int(time) for time, event, _ in events if event == "tracing_mark_write"]
         self.reasons = Counter()
         # Stays in the guest: when each began, and how long each took, without the host's ticks.
         self.stays = []
         self.reached_init = None
         entered, ticks, tick = None, 0, 0
-        for thread, time, event, words in events:
+        for time, event, words in events:
             time = int(time)
             if event == "local_timer_entry":
                 tick = time
             elif event == "local_timer_exit":
                 ticks += time - tick
-            elif thread != machine:
-                continue
             elif event == "kvm_entry":
-                entered, ticks = time, 0
+                entered, ticks = (None if PROBE.search(words) else time), 0
             elif event == "kvm_cpuid":
                 self.reached_init = self.reached_init or len(self.stays)
             elif event == "kvm_exit" and entered is not None:
                 self.stays.append((entered, time - entered - ticks))
                 self.reasons[re.search(r"reason (\S+)", words)[1]] += 1
                 last_exit = time
+        if not self.stays or len(marks) != 2:
+            fail("a trace without a guest: did the lab's kernel lose events?")
         self.host_side = (self.stays[0][0] - marks[0]) / 1e6
         self.teardown = (marks[1] - last_exit) / 1e6
 
