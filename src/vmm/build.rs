@@ -13,6 +13,7 @@ use super::slots::slot;
 use super::uplink::Report;
 use super::vcpu_thread::VcpuThread;
 use crate::boot::{self, CommandLine, Hardware, Initrd, Loaded};
+use crate::devices::virtio::QUEUE_NOTIFY;
 use crate::devices::virtio::blk::{Block, Stitched};
 use crate::devices::virtio::device::Device;
 use crate::devices::virtio::mmio::Transport;
@@ -23,9 +24,6 @@ use crate::kvm::bus::Bus;
 use crate::kvm::memory::{self, Mem};
 use crate::kvm::{self, Flavour, Kvm, Vcpu, Vm};
 use crate::spec::VmSpec;
-
-/// QueueNotify of the MMIO transport (virtio 1.2, 4.2.2).
-const QUEUE_NOTIFY: u64 = 0x50;
 
 /// A VM with nothing in it yet, and the KVM that made it.
 pub type Made = Result<(Vm, Kvm), kvm::Error>;

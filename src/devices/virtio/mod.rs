@@ -8,5 +8,7 @@ mod registers;
 pub mod rng;
 pub mod vsock;
 
+pub use registers::QUEUE_NOTIFY;
+
 #[cfg(test)]
 mod tests;

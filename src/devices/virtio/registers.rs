@@ -19,6 +19,7 @@ pub const QUEUE_SEL: u64 = 0x030;
 pub const QUEUE_NUM_MAX: u64 = 0x034;
 pub const QUEUE_NUM: u64 = 0x038;
 pub const QUEUE_READY: u64 = 0x044;
+/// QueueNotify: which queue has new buffers (4.2.2).
 pub const QUEUE_NOTIFY: u64 = 0x050;
 pub const INTERRUPT_STATUS: u64 = 0x060;
 pub const INTERRUPT_ACK: u64 = 0x064;
