@@ -36,18 +36,19 @@ pub fn ranges(bytes: u64) -> Vec<(u64, u64)> {
 /// Maps `bytes` of guest memory, without touching a page of it. It stays mapped as long as the process
 /// lives. Where the guest has a boundary of huge pages the host has one: KVM can map both at once.
 pub fn allocate(bytes: u64) -> Result<Mem, Error> {
-    let region = |(start, len): &(u64, u64)| {
-        let len = usize::try_from(*len).map_err(io::Error::other)?;
-        let mapping = map_aligned(len)?;
-        GuestRegionMmap::new(mapping, GuestAddress(*start))
-            .ok_or(io::ErrorKind::InvalidInput.into())
-    };
-    let regions: io::Result<Vec<_>> = ranges(bytes).iter().map(region).collect();
-    let mem =
-        regions.map(|regions| GuestMemoryMmap::from_regions(regions).map_err(io::Error::other));
-    mem.flatten()
+    map(&ranges(bytes))
         .map(Arc::new)
         .map_err(|source| Error::Memory { bytes, source })
+}
+
+fn map(ranges: &[(u64, u64)]) -> io::Result<GuestMemoryMmap> {
+    let mut regions = Vec::new();
+    for (start, len) in ranges {
+        let mapping = map_aligned(usize::try_from(*len).map_err(io::Error::other)?)?;
+        let region = GuestRegionMmap::new(mapping, GuestAddress(*start));
+        regions.push(region.ok_or(io::ErrorKind::InvalidInput)?);
+    }
+    GuestMemoryMmap::from_regions(regions).map_err(io::Error::other)
 }
 
 /// Maps `len` bytes at a boundary of huge pages.
