@@ -24,9 +24,9 @@ pub struct Launched {
     uplink: Seqpacket,
 }
 
-/// A machine's process that builds and runs its machine.
+/// A machine's process that was ordered to build its machine, and runs it.
 #[derive(Debug)]
-pub struct Machine {
+pub struct Ordered {
     process: Process,
     /// The leash.
     pub uplink: Seqpacket,
@@ -61,7 +61,7 @@ impl Launched {
         self,
         spec: &VmSpec,
         halted: impl Fn() + Send + 'static,
-    ) -> Result<Machine, Error> {
+    ) -> Result<Ordered, Error> {
         let kernel = open(&spec.kernel)?;
         let initrd = spec.initrd.as_deref().map(open).transpose()?;
         let disk = spec
@@ -80,7 +80,7 @@ impl Launched {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             sent => sent.map_err(Error::Process)?,
         }
-        Ok(Machine {
+        Ok(Ordered {
             process: self.process,
             uplink: self.uplink,
             console,
@@ -88,7 +88,7 @@ impl Launched {
     }
 }
 
-impl Machine {
+impl Ordered {
     /// Ends it, whatever it is doing, and gives back its console's last lines.
     pub fn finish(self) -> Vec<String> {
         drop(self.process);

@@ -27,11 +27,14 @@ fn go_on(talk: &mut Talk<'_>, events: Vec<Event>) {
     }
 }
 
+fn built() -> Event {
+    let flavour = Flavour::Hardware;
+    Event::Report(Report::Built { flavour })
+}
+
 fn until_running() -> Vec<Event> {
     vec![
-        Event::Report(Report::Built {
-            flavour: Flavour::Hardware,
-        }),
+        built(),
         Event::Control(Orders::to_nobody()),
         Event::Frame(Frame::Started { session: 0 }),
     ]
@@ -134,12 +137,7 @@ fn a_guest_that_halts_is_lost_with_its_last_bytes_taken() {
 fn a_machine_that_dies_before_its_guest_speaks_is_told_at_once() {
     let mut timeline = Timeline::start();
     let mut talk = talk(&mut timeline);
-    go_on(
-        &mut talk,
-        vec![Event::Report(Report::Built {
-            flavour: Flavour::Hardware,
-        })],
-    );
+    go_on(&mut talk, vec![built()]);
     assert_eq!(reason(talk.take(Event::Gone)), "its process is gone");
 }
 
@@ -154,9 +152,7 @@ fn what_a_machine_says_cannot_fool_a_terminal() {
 
 fn any_event(number: u8) -> Event {
     match number % 17 {
-        0 => Event::Report(Report::Built {
-            flavour: Flavour::Hardware,
-        }),
+        0 => built(),
         1 => Event::Control(Orders::to_nobody()),
         2 => Event::Frame(Frame::Started { session: 0 }),
         3 => exited(0),
