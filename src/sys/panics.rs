@@ -40,12 +40,12 @@ mod tests {
 
     use super::*;
 
-    const CHILD: &str = "sys::panics::tests::a_process_whose_thread_panics";
+    const TEST: &str = "sys::panics::tests::a_panic_in_any_thread_is_one_line_and_the_end";
 
-    /// Not a test: what the test below runs in a process of its own.
-    #[test]
-    #[ignore = "ends its process"]
-    fn a_process_whose_thread_panics() {
+    /// Says that this is the process of the test's own, in which a thread panics.
+    const CHILD: &str = "HUSK_TEST_PANICS";
+
+    fn panic_in_a_thread() {
         end_with(|line| {
             let _closed = writeln!(io::stderr(), "husk: {line}");
         });
@@ -56,8 +56,12 @@ mod tests {
 
     #[test]
     fn a_panic_in_any_thread_is_one_line_and_the_end() {
+        if env::var_os(CHILD).is_some() {
+            return panic_in_a_thread();
+        }
         let child = Command::new(env::current_exe().unwrap())
-            .args(["--ignored", "--nocapture", "--exact", CHILD])
+            .args(["--nocapture", "--exact", TEST])
+            .env(CHILD, "yes")
             .output()
             .unwrap();
         let said = String::from_utf8(child.stderr).unwrap();

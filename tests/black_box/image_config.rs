@@ -65,7 +65,7 @@ RUN echo one > /gone && echo two > /kept
 RUN rm /gone && chmod 4755 /bin/busybox
 ENV GREETING="hello there" PATH=/bin
 LABEL org.example.purpose=test
-WORKDIR /work/dir
+WORKDIR /srv/dir
 USER app
 VOLUME /data
 STOPSIGNAL SIGUSR1
@@ -81,7 +81,7 @@ fn every_instruction_of_the_image_counts() {
         let loaded = husk.say(&["load", "-i", archive.to_str().unwrap()]);
         assert_eq!(loaded.status, 0, "{}", loaded.stderr);
         let said = husk.say(&["run", "config-test:1"]);
-        let expected = "1000\n1000 2000\n/work/dir\nhello there\n/home/app\n\
+        let expected = "1000\n1000 2000\n/srv/dir\nhello there\n/home/app\n\
             ls: /gone: No such file or directory\ntwo\nseed\n4755\n";
         assert_eq!(
             (said.out().as_str(), said.stderr.as_str(), said.status),
@@ -91,7 +91,7 @@ fn every_instruction_of_the_image_counts() {
         let value: serde_json::Value = serde_json::from_slice(&inspected.stdout).unwrap();
         let config = &value[0]["Config"];
         assert_eq!(config["User"], "app");
-        assert_eq!(config["WorkingDir"], "/work/dir");
+        assert_eq!(config["WorkingDir"], "/srv/dir");
         assert_eq!(config["StopSignal"], "SIGUSR1");
         assert_eq!(config["Entrypoint"][0], "/bin/sh");
         assert_eq!(config["Labels"]["org.example.purpose"], "test");
@@ -116,7 +116,7 @@ fn read_only_roots_keep_volumes_writable() {
     let archive = build(CONTAINERFILE, "localhost/volume-test:1", "docker-archive");
     let archive = format!("docker-archive:{}", archive.display());
     let script =
-        "cat /data/seed; echo new > /data/new && cat /data/new; echo no > /work/no || echo refused";
+        "cat /data/seed; echo new > /data/new && cat /data/new; echo no > /srv/no || echo refused";
     let mut command: Command =
         Husk::fresh().command(&["run", "-u", "0", "--read-only", &archive, script]);
     let output = command.output().unwrap();
