@@ -7,9 +7,9 @@ use husk_init::exit::{Failure, Stage};
 use husk_init::frame::Frame;
 use husk_init::job::Job;
 
-use crate::failure::refused;
-use crate::sys::{self, file, socket};
 use crate::vsock;
+use husk_init::failure::refused;
+use husk_init::sys::{self, file, socket};
 
 /// Why the story ends before its end.
 #[derive(Debug)]

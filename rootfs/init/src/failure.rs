@@ -1,7 +1,6 @@
 //! From an errno to the record that crosses to the host: where it happened, and on what.
 
-use husk_init::exit::{Failure, Stage};
-
+use crate::exit::{Failure, Stage};
 use crate::sys::{Errno, Result};
 
 /// Says where an errno happened.

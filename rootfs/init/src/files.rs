@@ -3,10 +3,9 @@
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 
-use husk_init::exit::{Failure, Stage};
-use husk_init::job::GuestFile;
-
+use crate::exit::{Failure, Stage};
 use crate::failure::At;
+use crate::job::GuestFile;
 use crate::sys::{self, Errno, Result, file};
 
 /// Writes the host's files.

@@ -2,10 +2,9 @@
 //! name. A machine that was restored from a template gets them anew.
 
 use husk_init::exit::{Failure, Stage};
+use husk_init::failure::At;
 use husk_init::job::Job;
-
-use crate::failure::At;
-use crate::sys::{Result, file, process};
+use husk_init::sys::{Result, file, process};
 
 /// Takes the job's identity.
 pub fn adopt(job: &Job) -> std::result::Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use crate::sys::{self, Errno, file};
+use husk_init::sys::{self, Errno, file};
 
 /// An open `/dev/kmsg`.
 pub struct Kmsg {

@@ -3,25 +3,17 @@
 #![cfg_attr(not(test), no_main)]
 #![cfg_attr(test, allow(dead_code, reason = "tests run the parts, not the story"))]
 
-mod command;
 mod control;
-mod failure;
-mod files;
 mod identity;
 mod kmsg;
 mod mounts;
 mod pid1;
-mod places;
 mod reap;
 mod relay;
 mod root;
 mod session;
 mod spawn;
 mod stream;
-mod sys;
-#[cfg(test)]
-mod testing;
-mod user;
 mod vsock;
 
 /// Called by libc itself. Rust's own start would look at the standard streams, install signal

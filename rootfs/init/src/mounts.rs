@@ -4,9 +4,8 @@
 use std::ffi::CStr;
 
 use husk_init::exit::{Failure, Stage};
-
-use crate::failure::At;
-use crate::sys::{Errno, Result, file, mount, socket};
+use husk_init::failure::At;
+use husk_init::sys::{Errno, Result, file, mount, socket};
 
 const QUIET: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
 

@@ -10,8 +10,9 @@ use husk_init::frame::Frame;
 use crate::control::{Control, Stop};
 use crate::kmsg::Kmsg;
 use crate::session::Session;
-use crate::sys::{self, mount, process};
-use crate::{files, identity, mounts, places, reap, root};
+use crate::{identity, mounts, reap, root};
+use husk_init::sys::{self, mount, process};
+use husk_init::{files, places};
 
 /// The image's own workload.
 const WORKLOAD: u32 = 0;

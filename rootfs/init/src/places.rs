@@ -3,11 +3,10 @@
 
 use std::ffi::{CString, c_ulong};
 
-use husk_init::exit::{Failure, Stage};
-use husk_init::job::{Job, Tmpfs};
-
+use crate::exit::{Failure, Stage};
 use crate::failure::At;
 use crate::files::make_directory;
+use crate::job::{Job, Tmpfs};
 use crate::sys::{self, Result, mount};
 
 /// What docker gives a `--tmpfs` that says nothing.

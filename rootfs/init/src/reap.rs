@@ -1,8 +1,7 @@
 //! The dead: every orphan of the machine becomes init's child, and init buries it.
 
 use husk_init::exit::Exit;
-
-use crate::sys::{process, wait};
+use husk_init::sys::{process, wait};
 
 /// Buries whoever is dead by now; the workload's exit, if it is among them.
 pub fn bury_the_dead(workload: libc::pid_t) -> Option<Exit> {

@@ -11,8 +11,8 @@
 
 use std::os::fd::OwnedFd;
 
-use crate::sys::wait::{IDLE, entry};
-use crate::sys::{Errno, file};
+use husk_init::sys::wait::{IDLE, entry};
+use husk_init::sys::{Errno, file};
 
 /// Bytes moved at most per turn: what a pipe holds.
 const TURN: usize = 1 << 16;
@@ -97,7 +97,7 @@ impl Relay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::wait::poll;
+    use husk_init::sys::wait::poll;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 

@@ -12,10 +12,9 @@
 //! put on it, resolves inside the image's own tree.
 
 use husk_init::exit::{Failure, Stage};
-
-use crate::failure::At;
-use crate::sys::mount::{chdir, chroot, mount};
-use crate::sys::{Errno, Result, file};
+use husk_init::failure::At;
+use husk_init::sys::mount::{chdir, chroot, mount};
+use husk_init::sys::{Errno, Result, file};
 
 /// Renames of the image's directories work. Nothing persists, so nothing is indexed, and no
 /// UUID is made. `metacopy=off` because an image could carry the attribute that it trusts.

@@ -7,13 +7,14 @@ use husk_init::frame::Frame;
 use husk_init::job::Process;
 
 use crate::control::{Control, Stop};
-use crate::failure::{At, refused};
 use crate::reap::bury_the_dead;
 use crate::relay::{Flow, Relay};
 use crate::spawn::spawn;
-use crate::sys::wait::{self, IDLE, entry, poll};
-use crate::sys::{file, process};
-use crate::{stream, user};
+use crate::stream;
+use husk_init::failure::{At, refused};
+use husk_init::sys::wait::{self, IDLE, entry, poll};
+use husk_init::sys::{file, process};
+use husk_init::user;
 
 /// A running process.
 #[derive(Debug)]
@@ -123,7 +124,7 @@ impl Session {
 }
 
 /// Deaths are read from a descriptor, so they are held back as signals.
-fn hold_deaths() -> crate::sys::Result<OwnedFd> {
+fn hold_deaths() -> husk_init::sys::Result<OwnedFd> {
     let set = wait::set_of(&[libc::SIGCHLD]);
     wait::block(&set)?;
     wait::signalfd(&set)

@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use husk_init::frame::{Frame, Stream};
 
 use crate::relay::Relay;
-use crate::sys::{Result, file};
 use crate::vsock;
+use husk_init::sys::{Result, file};
 
 /// Streams, ready for a process.
 #[derive(Debug)]

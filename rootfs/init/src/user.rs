@@ -4,8 +4,7 @@
 
 use std::ffi::CStr;
 
-use husk_init::exit::{Failure, Stage};
-
+use crate::exit::{Failure, Stage};
 use crate::failure::refused;
 use crate::sys::{Errno, Result, file};
 

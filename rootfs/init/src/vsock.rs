@@ -4,9 +4,8 @@
 use std::os::fd::OwnedFd;
 
 use husk_init::frame::{Frame, HOST_CID, PORT};
-
-use crate::sys::wait::{entry, poll};
-use crate::sys::{Errno, Result, socket};
+use husk_init::sys::wait::{entry, poll};
+use husk_init::sys::{Errno, Result, socket};
 
 /// Begins a connection, non-blocking for good.
 pub fn begin() -> Result<OwnedFd> {

@@ -6,19 +6,16 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 
-use husk_init::job::Limit;
+use crate::job::Limit;
+use crate::workload::Program;
 
 use super::{Errno, Result, check, wait};
 
 /// What the child is to become.
 #[derive(Debug)]
 pub struct Plan<'a> {
-    /// Files to try, in order.
-    pub files: &'a [CString],
-    /// Arguments.
-    pub argv: &'a [CString],
-    /// Environment.
-    pub env: &'a [CString],
+    /// What it executes.
+    pub program: &'a Program,
     /// Working directory.
     pub cwd: &'a CStr,
     /// User id.
@@ -55,8 +52,7 @@ pub enum Step {
 /// What parent and child share.
 struct Shared<'a> {
     plan: &'a Plan<'a>,
-    argv: Vec<*const c_char>,
-    env: Vec<*const c_char>,
+    lists: Lists<'a>,
     failed: Option<(Step, Errno)>,
 }
 
@@ -68,8 +64,7 @@ pub fn spawn(plan: &Plan<'_>) -> std::result::Result<libc::pid_t, (Step, Errno)>
     let mut stack = vec![MaybeUninit::<u128>::uninit(); STACK];
     let mut shared = Shared {
         plan,
-        argv: pointers(plan.argv),
-        env: pointers(plan.env),
+        lists: Lists::of(plan.program),
         failed: None,
     };
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
@@ -89,12 +84,43 @@ pub fn spawn(plan: &Plan<'_>) -> std::result::Result<libc::pid_t, (Step, Errno)>
     }
 }
 
-fn pointers(strings: &[CString]) -> Vec<*const c_char> {
-    strings
-        .iter()
-        .map(|s| s.as_ptr())
-        .chain([ptr::null()])
-        .collect()
+/// A program as execve reads it: lists of pointers that end with a null.
+#[derive(Debug)]
+pub struct Lists<'a> {
+    program: &'a Program,
+    argv: Vec<*const c_char>,
+    env: Vec<*const c_char>,
+}
+
+impl<'a> Lists<'a> {
+    /// The lists of `program`.
+    pub fn of(program: &'a Program) -> Self {
+        let pointers = |strings: &[CString]| {
+            let pointers = strings.iter().map(|s| s.as_ptr());
+            pointers.chain([ptr::null()]).collect()
+        };
+        Self {
+            program,
+            argv: pointers(&program.argv),
+            env: pointers(&program.env),
+        }
+    }
+
+    /// Becomes the program: tries each file, and comes back only with what the last interesting
+    /// one answered, as execvp does. Allocates nothing.
+    pub fn execute(&self) -> Errno {
+        let mut answer = Errno(libc::ENOENT);
+        for file in &self.program.files {
+            // SAFETY: the path and what both lists point to are NUL-terminated and borrowed.
+            unsafe { libc::execve(file.as_ptr(), self.argv.as_ptr(), self.env.as_ptr()) };
+            match super::last() {
+                Errno(libc::ENOENT | libc::ENOTDIR) => {}
+                Errno(libc::EACCES) => answer = Errno(libc::EACCES),
+                other => return other,
+            }
+        }
+        answer
+    }
 }
 
 extern "C" fn child(argument: *mut c_void) -> c_int {
@@ -123,7 +149,7 @@ fn become_it(shared: &Shared<'_>) -> std::result::Result<(), (Step, Errno)> {
         .map_err(at(Step::Limit))?;
     super::mount::chdir(plan.cwd).map_err(at(Step::Workdir))?;
     take_user(plan).map_err(at(Step::User))?;
-    Err((Step::Exec, execute(shared)))
+    Err((Step::Exec, shared.lists.execute()))
 }
 
 fn set_limit(limit: &Limit) -> Result<()> {
@@ -142,19 +168,4 @@ fn take_user(plan: &Plan<'_>) -> Result<()> {
     check(unsafe { libc::setresgid(plan.gid, plan.gid, plan.gid) })?;
     // SAFETY: no memory is passed.
     check(unsafe { libc::setresuid(plan.uid, plan.uid, plan.uid) }).map(drop)
-}
-
-/// Tries each file; says what the last interesting one answered, as execvp does.
-fn execute(shared: &Shared<'_>) -> Errno {
-    let mut answer = Errno(libc::ENOENT);
-    for file in shared.plan.files {
-        // SAFETY: path and both lists are NUL-terminated and live in the parent, which waits.
-        unsafe { libc::execve(file.as_ptr(), shared.argv.as_ptr(), shared.env.as_ptr()) };
-        match super::last() {
-            Errno(libc::ENOENT | libc::ENOTDIR) => {}
-            Errno(libc::EACCES) => answer = Errno(libc::EACCES),
-            other => return other,
-        }
-    }
-    answer
 }
