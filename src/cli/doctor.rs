@@ -9,6 +9,7 @@ use super::Status;
 use super::output::say;
 use crate::image::Store;
 use crate::kvm::{self, Flavour, Kvm};
+use crate::spec::sentence::sentence;
 use crate::spec::units::show_size;
 
 /// Say what this machine offers, and the remedy for what is missing
@@ -232,7 +233,7 @@ fn store() -> Finding {
         }
         Err(error) => finding(
             Grade::Bad,
-            crate::vmm::sentence(&error),
+            sentence(&error),
             "set HUSK_HOME to a folder that you may write to",
         ),
     }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::HUSK_FAILED;
 use crate::run;
 use crate::spec::SpecError;
-use crate::vmm::sentence;
+use crate::spec::sentence::sentence;
 
 /// A failure on its way to the user.
 #[derive(Debug)]

@@ -5,16 +5,19 @@
 //! machine that carries it.
 
 mod config;
+mod ending;
 mod environment;
 mod limits;
 mod machine;
 mod request;
 mod run;
+pub mod sentence;
 mod signal;
 pub mod units;
 
 pub use config::ImageConfig;
+pub use ending::Ending;
 pub use machine::{Piece, VmSpec};
 pub use request::{EnvWord, RunRequest};
 pub use run::{RunSpec, SpecError};
-pub use signal::Signal;
+pub use signal::{FORWARDED, PATIENCE, Signal};

@@ -1,8 +1,16 @@
 //! Signals by name and number, as Linux x86_64 has them.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+/// HUP, INT, QUIT, USR1, USR2, TERM, WINCH: what a user sends to `husk run` is for the workload.
+pub const FORWARDED: [u8; 7] = [1, 2, 3, 10, 12, 15, 28];
+
+/// After this long, a second SIGTERM is an order to the wall and not a plea to the workload; and a
+/// workload that `--timeout` killed must be dead.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A signal number, 1 to 64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use crate::spec::sentence::printable;
 use crate::sys::lock::lock;
 
 /// Lines kept.
@@ -89,34 +90,9 @@ fn keep(kept: &Mutex<VecDeque<String>>, text: String) {
     kept.push_back(text);
 }
 
-/// A guest's bytes made safe for a terminal: what controls it, or the order of its letters, becomes
-/// `\u{..}`.
-pub fn printable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let shown = text.trim_end().chars().map(|c| match c {
-        '\t' => " ".to_owned(),
-        c if c.is_control() || is_invisible(c) => c.escape_default().to_string(),
-        c => c.to_string(),
-    });
-    shown.collect()
-}
-
-/// Separators, marks and overrides that make text look like other text.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_is_what_it_looks_like() {
-        assert_eq!(
-            printable("a\u{202e}b\u{85}c\n".as_bytes()),
-            "a\\u{202e}b\\u{85}c"
-        );
-    }
 
     #[test]
     fn a_kernel_that_halts_says_so() {

@@ -4,10 +4,10 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use husk_init::exit::{Failure, Stage};
+use husk_init::exit::Failure;
 use thiserror::Error;
 
-use super::console::printable;
+use crate::spec::sentence::describe;
 use crate::{boot, kvm};
 
 /// Why a machine did not run its workload to the end.
@@ -47,7 +47,7 @@ pub enum Error {
     #[error("{0}")]
     Machine(String),
     /// The workload never began.
-    #[error("{}", describe(.0))]
+    #[error("{}", describe(.0, "the guest"))]
     Refused(Failure),
     /// The guest kernel panicked.
     #[error("the guest kernel panicked; its last words:{}", indent(.console))]
@@ -88,21 +88,6 @@ pub enum Error {
     },
 }
 
-/// The whole chain of an error on one line: what, then why, then why that.
-pub fn sentence(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let why = cause.to_string();
-        // A transparent error says its source's words already.
-        if !text.ends_with(&why) {
-            text = format!("{text}: {why}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
 impl Error {
     /// The exit status by Docker's table.
     pub fn status(&self) -> u8 {
@@ -115,64 +100,6 @@ impl Error {
 
 fn indent(lines: &[String]) -> String {
     lines.iter().map(|line| format!("\n  {line}")).collect()
-}
-
-/// A failure inside the guest as a sentence: what, on what, why.
-fn describe(failure: &Failure) -> String {
-    let detail = excerpt(&failure.detail);
-    let why = match failure.errno {
-        0 => String::new(),
-        errno => format!(": {}", errno_text(errno)),
-    };
-    match failure.stage {
-        Stage::Exec => describe_exec(&detail, failure.errno),
-        Stage::User => format!(
-            "the image has no user or group `{detail}`{why}: give one that its /etc/passwd and /etc/group name, or numbers"
-        ),
-        Stage::Workdir => format!("cannot make or enter the working directory `{detail}`{why}"),
-        Stage::Volume => format!("cannot mount `{detail}` in the guest{why}"),
-        Stage::Limit => format!("cannot set the limit `{detail}` in the guest{why}"),
-        Stage::Mount => format!("the guest cannot mount `{detail}`{why}"),
-        Stage::Identity => format!("the guest cannot set its `{detail}`{why}"),
-        Stage::Files => format!("the guest cannot write `{detail}`{why}"),
-        Stage::Stream => format!("the guest cannot connect the workload's streams ({detail}){why}"),
-        Stage::Fork => format!("the guest cannot start a process{why}: give it more --memory"),
-        Stage::Protocol => format!("the guest did not understand the host ({detail}){why}"),
-    }
-}
-
-/// As much of a guest's words as a sentence takes.
-fn excerpt(bytes: &[u8]) -> String {
-    const MOST: usize = 300;
-    let text = printable(&bytes[..bytes.len().min(MOST)]);
-    if bytes.len() > MOST {
-        format!("{text}…")
-    } else {
-        text
-    }
-}
-
-fn describe_exec(command: &str, errno: i32) -> String {
-    match errno {
-        libc::ENOENT | libc::ENOTDIR => {
-            format!("`{command}`: command not found in the image (or its interpreter is missing)")
-        }
-        libc::ENOEXEC => format!(
-            "`{command}`: not a program: neither ELF for x86_64 nor a script that begins with #!"
-        ),
-        libc::E2BIG => {
-            format!("`{command}`: arguments and environment are longer than Linux takes")
-        }
-        errno => format!("`{command}`: cannot be executed: {}", errno_text(errno)),
-    }
-}
-
-fn errno_text(errno: i32) -> String {
-    let text = io::Error::from_raw_os_error(errno).to_string();
-    text.split(" (os error")
-        .next()
-        .unwrap_or(&text)
-        .to_lowercase()
 }
 
 /// The host gives no more threads.
@@ -188,25 +115,5 @@ pub(super) fn no_event(source: io::Error) -> Error {
     Error::Host {
         what: "an eventfd",
         source,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_is_one_line_however_long_its_detail() {
-        let failure = Failure {
-            stage: Stage::Exec,
-            errno: libc::ENOENT,
-            detail: b"a\n\x1b[2J\xff".repeat(50_000),
-        };
-        let said = sentence(&Error::Refused(failure));
-        assert!(
-            said.len() < 2000 && !said.contains(char::is_control),
-            "{said}"
-        );
-        assert!(said.contains("command not found"));
     }
 }

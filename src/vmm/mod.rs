@@ -18,9 +18,9 @@ mod uplink;
 mod vcpu_thread;
 mod wall;
 
-pub use error::{Error, sentence};
+pub use error::Error;
 pub use launch::{Launched, MACHINE_VERB, launch};
 pub use relay::Stdio;
 pub use serve::serve;
-pub use talk::{Ending, Topic};
+pub use talk::Topic;
 pub use wall::run;

@@ -15,13 +15,14 @@ use husk_init::frame;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::build::{Made, Parts, build};
-use super::error::{Error, sentence};
+use super::error::Error;
 use super::machine::Stopped;
 use super::uplink::{self, MAX_CONNECTIONS, Order, Report};
 use super::vcpu_thread::VcpuThread;
 use crate::devices::virtio::vsock::Connector;
 use crate::kvm::{Kvm, Vm};
 use crate::spec::VmSpec;
+use crate::spec::sentence::sentence;
 use crate::sys::panics;
 use crate::sys::seqpacket::Seqpacket;
 

@@ -21,17 +21,13 @@ use husk_init::frame::{Frame, Stream};
 use husk_init::job::Job;
 
 use super::channels::Orders;
-use super::console::printable;
 use super::error::Error;
 use super::relay::Pulse;
 use super::uplink::Report;
 use crate::kvm::Flavour;
-use crate::spec::Signal;
+use crate::spec::sentence::printable;
+use crate::spec::{Ending, PATIENCE, Signal};
 use crate::timeline::{Phase, Timeline};
-
-/// After this long, a second SIGTERM is an order to the machine and not a plea to the workload; and
-/// a workload that `--timeout` killed must be dead.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Something that happened.
 #[derive(Debug)]
@@ -104,15 +100,6 @@ pub struct Topic {
     pub boot_deadline: Option<Duration>,
     /// How long the workload may run.
     pub timeout: Option<Duration>,
-}
-
-/// How a conversation ended.
-#[derive(Debug)]
-pub struct Ending {
-    /// The workload's end.
-    pub exit: Exit,
-    /// Whether `timeout` killed it.
-    pub timed_out: bool,
 }
 
 /// One conversation, from the machine's first report to the last.

@@ -6,13 +6,10 @@ use super::channels;
 use super::error::Error;
 use super::launch::Launched;
 use super::relay::{Pulse, Stdio};
-use super::talk::{Ending, Event, Talk, Topic};
-use crate::spec::{Signal, VmSpec};
+use super::talk::{Event, Talk, Topic};
+use crate::spec::{Ending, FORWARDED, Signal, VmSpec};
 use crate::sys::signals;
 use crate::timeline::{Phase, Timeline};
-
-/// HUP, INT, QUIT, USR1, USR2, TERM, WINCH: what a user sends to `husk run` is for the workload.
-const FORWARDED: [u8; 7] = [1, 2, 3, 10, 12, 15, 28];
 
 /// Says on the console that the guest kernel panicked (`kernel/panic.c`).
 const PANIC: &str = "Kernel panic";
