@@ -1,7 +1,7 @@
 //! `husk prune`.
 
 use super::Status;
-use super::output::say;
+use super::output::{Failure, say};
 use crate::image::Store;
 use crate::spec::units;
 
@@ -9,9 +9,12 @@ use crate::spec::units;
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-/// Removes layers, disks and leftovers that no image uses.
+/// Removes layers, disks, trees and leftovers that no image uses.
 pub fn prune(_: &Args) -> Status {
     let reclaimed = Store::open(&Store::default_path()?)?.prune()?;
+    for left in &reclaimed.left {
+        Failure::new(left.to_string()).print();
+    }
     say(&format!(
         "Total reclaimed space: {}\n",
         units::show_size(reclaimed.bytes)

@@ -71,6 +71,16 @@ pub enum Error {
     /// Neither variable that says where the store is.
     #[error("there is no place for the store: set HUSK_HOME or HOME")]
     Homeless,
+    /// A tree could not be written to a directory.
+    #[error("cannot unpack `{entry}` of image {id}")]
+    Unpack {
+        /// The image.
+        id: Digest,
+        /// The path in the image, printable.
+        entry: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// The layers do not make a file system.
     #[error("the layers of image {id} do not fit together: {refusal}")]
     Layers {

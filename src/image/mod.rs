@@ -3,6 +3,7 @@
 //! ```text
 //! Source ─▶ Parts ─▶ manifest ─▶ layer (tar) ──▶ blob + LayerTree ──┐
 //!                            └─▶ layer (tar) ──▶ blob + LayerTree ──┴─ merge ──▶ Tree ──▶ EROFS metadata
+//!                                                                                 └──▶ a directory of the host
 //! ```
 //! The disk of a machine is `[ metadata | init | blob | blob … ]`: see [`store`] for what is kept.
 
@@ -10,6 +11,7 @@ mod blob;
 mod codec;
 mod compress;
 mod digest;
+mod directory;
 mod erofs;
 mod error;
 mod intake;
@@ -23,10 +25,12 @@ mod source;
 mod store;
 mod tar;
 pub mod tree;
+mod unpack;
 
 pub use digest::Digest;
 pub use error::{Error, Fault, Refusal};
 pub use limits::Limits;
 pub use reference::Reference;
 pub use source::Source;
-pub use store::{Carried, Image, Reclaimed, Rootfs, Store};
+pub use store::{Carried, Image, Left, Reclaimed, Rootfs, Store, Unpacked, Why};
+pub use unpack::{Lack, Lacking, Shortfall};

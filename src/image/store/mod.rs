@@ -7,6 +7,7 @@
 //! images/ID            the image's configuration, as it came
 //! refs/NAME            the ID of the image of that name
 //! disks/KEY            EROFS metadata over a list of layers
+//! trees/KEY/           root: a list of layers as a directory; made when somebody needs one
 //! files/DIGEST         what the binary carries: kernel, init
 //! tmp/                 what is not finished
 //! ```
@@ -19,6 +20,7 @@ mod images;
 mod load;
 mod prune;
 mod staging;
+mod trees;
 
 use std::env;
 use std::fs::{self, File};
@@ -31,8 +33,9 @@ use super::digest::Digest;
 use super::error::Error;
 pub use disk::{Carried, Rootfs};
 pub use images::Image;
-pub use prune::Reclaimed;
+pub use prune::{Left, Reclaimed, Why};
 use staging::Staging;
+pub use trees::Unpacked;
 
 /// Format of the store.
 const VERSION: u32 = 1;

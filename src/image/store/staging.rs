@@ -1,13 +1,18 @@
 //! A folder for what is not finished; gone when its owner is, unless killed.
 
-use std::fs;
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::failed;
+use crate::image::directory::remove;
 use crate::image::error::Error;
+
+/// Of the store's user alone: what is set-uid in there is not finished, and nobody's to execute.
+const PRIVATE: u32 = 0o700;
 
 /// The folder.
 #[derive(Debug)]
@@ -22,7 +27,7 @@ impl Staging {
         loop {
             let count = COUNTER.fetch_add(1, Ordering::Relaxed);
             let path = tmp.join(format!("{}-{count}", process::id()));
-            match fs::create_dir(&path) {
+            match DirBuilder::new().mode(PRIVATE).create(&path) {
                 Ok(()) => return Ok(Self { path }),
                 // Left behind by a process that was killed and had this one's number.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -40,6 +45,6 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         // What stays is taken away by `prune`.
-        let _ = fs::remove_dir_all(&self.path);
+        let _ = remove(&self.path);
     }
 }
