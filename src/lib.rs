@@ -14,6 +14,7 @@
 
 pub mod boot;
 pub mod cli;
+pub mod container;
 pub mod devices;
 pub mod image;
 pub mod kvm;
