@@ -255,9 +255,9 @@ fn oci_allow(name: &str, op: &str, (value, second): (u32, Option<u32>)) -> Value
 
 #[cfg(test)]
 mod tests {
-    use std::env;
-    use std::process::Command;
-    use std::thread;
+    use std::path::Path;
+    use std::process::{Command, Stdio, id};
+    use std::{env, fs, thread};
 
     use super::*;
 
@@ -405,5 +405,66 @@ mod tests {
             .unwrap();
         let said = String::from_utf8_lossy(&child.stderr);
         assert!(child.status.success(), "{said}");
+    }
+
+    /// A bundle (bundle.md of the OCI runtime specification) that runs `script` by busybox, as root
+    /// with every capability that a mount could want.
+    fn write_bundle(bundle: &Path, script: &str) -> io::Result<()> {
+        let bin = bundle.join("rootfs/bin");
+        fs::create_dir_all(&bin)?;
+        fs::create_dir(bundle.join("rootfs/proc"))?;
+        fs::copy("/bin/busybox", bin.join("busybox"))?;
+        let capabilities = json!(["CAP_SYS_ADMIN", "CAP_MKNOD"]);
+        let kinds = ["pid", "mount", "ipc", "uts", "network"].map(|kind| json!({"type": kind}));
+        let config = json!({
+            "ociVersion": "1.0.2",
+            "root": {"path": "rootfs"},
+            "process": {
+                "args": ["/bin/busybox", "sh", "-c", script],
+                "cwd": "/",
+                "user": {"uid": 0, "gid": 0},
+                "capabilities": {
+                    "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
+                },
+                "noNewPrivileges": true,
+            },
+            "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+            "linux": {"namespaces": kinds, "seccomp": to_oci()},
+        });
+        fs::write(bundle.join("config.json"), config.to_string())
+    }
+
+    #[test]
+    fn runc_takes_the_oci_form_and_a_mount_inside_is_refused() {
+        let bundle = tempfile::tempdir().unwrap();
+        let script =
+            "busybox grep Seccomp: /proc/self/status; busybox mount -t tmpfs t /proc; echo $?";
+        if let Err(error) = write_bundle(bundle.path(), script) {
+            eprintln!("not run: no bundle without a busybox: {error}");
+            return;
+        }
+        let (root, name) = (bundle.path().join("state"), format!("husk-test-{}", id()));
+        let mut runc = Command::new("runc");
+        runc.arg("--root").arg(root).args(["run", "--bundle"]);
+        let Ok(ran) = runc
+            .arg(bundle.path())
+            .arg(name)
+            .stdin(Stdio::null())
+            .output()
+        else {
+            eprintln!("not run: there is no runc");
+            return;
+        };
+        let said = String::from_utf8_lossy(&ran.stderr);
+        if said.contains("rootless") || said.contains("cgroup") {
+            eprintln!("not run: runc does not run here: {said}");
+            return;
+        }
+        assert_eq!(
+            String::from_utf8_lossy(&ran.stdout),
+            "Seccomp:\t2\n1\n",
+            "{said}"
+        );
+        assert!(said.contains("permission denied"), "{said}");
     }
 }
