@@ -6,6 +6,7 @@
 //! 7  cli                 arguments, one file per verb, exit codes
 //! 5  run                 the story on one page: read it first
 //! 4  vmm                 a machine from a spec; the host's end of the talk with init
+//!    container           the namespace wall: the same, behind the host's own kernel
 //! 3  boot, devices       the kernel in memory; virtio
 //! 2  image, kvm          references to root file systems; KVM itself
 //! 1  spec                what to run, as plain data

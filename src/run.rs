@@ -1,14 +1,20 @@
 //! The story on one page: an image reference becomes a root file system, the request and the
-//! image's configuration become a spec, the spec becomes a machine, the machine runs the job.
+//! image's configuration become a spec, the spec becomes a machine or a container, and that runs the
+//! job. Both walls get the same job.
 
 mod embedded;
+
+use std::io;
 
 use husk_init::exit::Exit;
 use husk_init::job::Job;
 use thiserror::Error;
 
-use crate::image::{self, Store};
-use crate::spec::{RunRequest, RunSpec, SpecError, VmSpec};
+use crate::container;
+use crate::image::{self, Image, Store};
+use crate::spec::{
+    ContainerSpec, Ending, Missing, OciRuntime, RunRequest, RunSpec, SpecError, VmSpec, Wall,
+};
 use crate::timeline::{Phase, Timeline};
 use crate::vmm::{self, Stdio, Topic};
 
@@ -21,8 +27,22 @@ pub struct Outcome {
     pub exit: Exit,
     /// Whether `--timeout` killed it.
     pub timed_out: bool,
+    /// What the host did not give, a sentence each.
+    pub missing: Vec<String>,
     /// Its phases.
     pub timeline: Timeline,
+}
+
+impl Outcome {
+    fn new(name: String, ending: Ending, missing: Vec<String>, timeline: Timeline) -> Self {
+        Self {
+            name,
+            exit: ending.exit,
+            timed_out: ending.timed_out,
+            missing,
+            timeline,
+        }
+    }
 }
 
 /// Why a run did not come to the workload's own end.
@@ -40,6 +60,12 @@ pub enum Error {
     /// The machine failed, or the guest did.
     #[error(transparent)]
     Machine(#[from] vmm::Error),
+    /// The container failed.
+    #[error(transparent)]
+    Container(#[from] container::Error),
+    /// This process has no streams of its own.
+    #[error("cannot use the standard streams")]
+    Streams(#[from] io::Error),
     /// The host has no randomness to give.
     #[error("cannot get random bytes from the kernel: {0}")]
     Random(getrandom::Error),
@@ -50,22 +76,31 @@ impl Error {
     pub fn status(&self) -> u8 {
         match self {
             Self::Machine(error) => error.status(),
+            Self::Container(error) => error.status(),
             _ => 125,
         }
     }
 }
 
-/// Runs `reference` as `request` says, with `stdio` as the workload's streams.
-pub fn run(reference: &str, request: RunRequest, stdio: Stdio) -> Result<Outcome, Error> {
+/// Runs `reference` as `request` says, behind the wall that it names, with this process's own
+/// streams. What the host does not give is told before the workload begins.
+pub fn run(
+    reference: &str,
+    request: RunRequest,
+    tell: impl FnMut(&Missing),
+) -> Result<Outcome, Error> {
+    match request.wall.clone() {
+        Wall::Vm => run_machine(reference, request),
+        Wall::Container(runtime) => run_container(reference, request, runtime, tell),
+    }
+}
+
+fn run_machine(reference: &str, request: RunRequest) -> Result<Outcome, Error> {
     let mut timeline = Timeline::start();
     // KVM takes its time to make a VM: the image is found meanwhile.
     let launched = vmm::launch()?;
     timeline.end(Phase::Kvm);
-    let store = Store::open(&Store::default_path()?)?;
-    let image = embedded::resolve(&store, reference)?;
-    timeline.end(Phase::Image);
-    let spec = RunSpec::new(request, &image.config, &random_id()?)?;
-    timeline.end(Phase::Spec);
+    let (store, image, spec) = find(reference, request, &mut timeline)?;
     let rootfs = store.rootfs(&image, embedded::INIT)?;
     let kernel = match &spec.kernel {
         Some(kernel) => kernel.clone(),
@@ -88,13 +123,54 @@ pub fn run(reference: &str, request: RunRequest, stdio: Stdio) -> Result<Outcome
         timeout: spec.timeout,
         job: build_job(&spec)?,
     };
-    let ending = vmm::run(launched, &machine, topic, stdio, &mut timeline)?;
-    Ok(Outcome {
-        name: spec.name,
-        exit: ending.exit,
-        timed_out: ending.timed_out,
-        timeline,
-    })
+    let ending = vmm::run(launched, &machine, topic, Stdio::inherit()?, &mut timeline)?;
+    Ok(Outcome::new(spec.name, ending, Vec::new(), timeline))
+}
+
+fn run_container(
+    reference: &str,
+    request: RunRequest,
+    runtime: OciRuntime,
+    mut tell: impl FnMut(&Missing),
+) -> Result<Outcome, Error> {
+    let mut timeline = Timeline::start();
+    // First, while there is one thread; an ordinary user needs it to unpack the image, too.
+    let entered = container::enter()?;
+    timeline.end(Phase::Create);
+    let (store, image, spec) = find(reference, request, &mut timeline)?;
+    let tree = store.tree(&image)?;
+    timeline.end(Phase::Image);
+    let wanted = ContainerSpec {
+        id: random_id()?,
+        runtime,
+        tree: tree.path,
+        workspace: store.workspace(),
+        memory: spec.memory,
+        cpus: spec.cpus,
+        asked: spec.asked,
+        job: build_job(&spec)?,
+        timeout: spec.timeout,
+    };
+    let mut missing = Vec::new();
+    let ending = container::run(entered, &wanted, &mut timeline, |lacks| {
+        tell(&lacks);
+        missing.push(lacks.text);
+    })?;
+    Ok(Outcome::new(spec.name, ending, missing, timeline))
+}
+
+/// What both walls begin with: the image, and what will run of it.
+fn find(
+    reference: &str,
+    request: RunRequest,
+    timeline: &mut Timeline,
+) -> Result<(Store, Image, RunSpec), Error> {
+    let store = Store::open(&Store::default_path()?)?;
+    let image = embedded::resolve(&store, reference)?;
+    timeline.end(Phase::Image);
+    let spec = RunSpec::new(request, &image.config, &random_id()?)?;
+    timeline.end(Phase::Spec);
+    Ok((store, image, spec))
 }
 
 fn build_job(spec: &RunSpec) -> Result<Job, Error> {

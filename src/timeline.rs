@@ -14,9 +14,12 @@ pub enum Phase {
     Kvm,
     /// The machine in it: memory, the kernel in it, devices, up to the first instruction.
     Load,
+    /// Namespaces, root file system and control groups of a container.
+    Create,
     /// The guest kernel, up to init's first word.
     Kernel,
-    /// Init: mounts, identity, user, streams, up to the workload's exec.
+    /// Init: mounts, identity, user, streams, up to the workload's exec; of a container, from the
+    /// order to start to the exec.
     Init,
     /// The workload itself.
     Workload,
@@ -32,6 +35,7 @@ impl Phase {
             Self::Spec => "spec",
             Self::Kvm => "kvm",
             Self::Load => "load",
+            Self::Create => "create",
             Self::Kernel => "kernel",
             Self::Init => "init",
             Self::Workload => "workload",

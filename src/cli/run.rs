@@ -12,8 +12,7 @@ use serde_json::json;
 use super::output::Failure;
 use super::{Status, env};
 use crate::run::{self, Outcome};
-use crate::spec::{RunRequest, units};
-use crate::vmm::Stdio;
+use crate::spec::{Missing, OciRuntime, RunRequest, Wall, units};
 
 /// Run an image in a machine of its own
 #[derive(Debug, clap::Args)]
@@ -66,6 +65,12 @@ pub struct Args {
     /// Give the guest this long to start the workload [default: 1m; 5m on a software KVM]
     #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
     boot_timeout: Option<Duration>,
+    /// What stands between the image and this host: a machine, or namespaces as docker has them
+    #[arg(long, value_name = "WALL", value_enum, default_value_t)]
+    wall: WallName,
+    /// Have a program make the container, like runc or /usr/bin/crun; needs --wall container
+    #[arg(long, value_name = "PROGRAM")]
+    oci_runtime: Option<PathBuf>,
     /// Connect stdin to the workload
     #[arg(short, long)]
     interactive: bool,
@@ -89,11 +94,26 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
+/// The walls by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum WallName {
+    /// A machine of its own
+    #[default]
+    Vm,
+    /// Namespaces of this host's kernel
+    Container,
+}
+
 /// Runs the image and takes over its workload's exit status.
 pub fn run(args: Args) -> Status {
     let (image, json, verbose) = (args.image.clone(), args.json.clone(), args.verbose > 0);
     let request = build_request(args)?;
-    let outcome = run::run(&image, request, Stdio::inherit()?)?;
+    let tell = |missing: &Missing| {
+        if verbose || missing.asked {
+            complain(&missing.text);
+        }
+    };
+    let outcome = run::run(&image, request, tell)?;
     if outcome.timed_out {
         complain("the workload ran longer than --timeout and was killed");
     }
@@ -138,9 +158,21 @@ fn build_request(args: Args) -> Result<RunRequest, Failure> {
         kernel_args: args.kernel_arg,
         timeout: args.timeout,
         boot_timeout: args.boot_timeout,
+        wall: wall(args.wall, args.oci_runtime)?,
         stdin: args.interactive,
         verbose_console: args.verbose > 1,
     })
+}
+
+fn wall(name: WallName, runtime: Option<PathBuf>) -> Result<Wall, Failure> {
+    match (name, runtime) {
+        (WallName::Vm, None) => Ok(Wall::Vm),
+        (WallName::Vm, Some(_)) => Err(Failure::new(
+            "--oci-runtime needs --wall container: a machine is made by husk itself",
+        )),
+        (WallName::Container, None) => Ok(Wall::Container(OciRuntime::Embedded)),
+        (WallName::Container, Some(program)) => Ok(Wall::Container(OciRuntime::Program(program))),
+    }
 }
 
 fn write_json(image: &str, outcome: &Outcome, target: Option<PathBuf>) -> Result<(), Failure> {
@@ -154,6 +186,7 @@ fn write_json(image: &str, outcome: &Outcome, target: Option<PathBuf>) -> Result
         "name": outcome.name,
         "status": outcome.exit.status(),
         "timed_out": outcome.timed_out,
+        "missing": outcome.missing,
         "phases_ms": phases,
         "total_ms": milliseconds(outcome.timeline.total()),
     });

@@ -1,4 +1,31 @@
-//! The namespace wall: the same workload, in namespaces of the host's own kernel.
+//! The namespace wall: the same image, the same job, behind namespaces of the host's own kernel.
+//!
+//! ```text
+//! husk run ── enter ─▶ own mounts, network; users too where it is nobody special
+//!     │                    the image's tree ── overlay in memory ─▶ root, prepared as init does in a guest
+//!     ├── create ────▶ the OCI runtime: PID, IPC, UTS, cgroup, mount namespaces, masks, limits
+//!     ├── leash ─────▶ kills the container when husk dies
+//!     ├── start ─────▶ capabilities dropped, system calls filtered, exec
+//!     └── wait ──────▶ signals, --timeout, Exit
+//! ```
+//!
+//! Whatever is mounted, is mounted where only this process and the container see it, and is gone with them.
 
+mod cgroups;
+mod config;
+mod create;
+mod embedded;
+mod enter;
+mod error;
+mod leash;
+mod program;
+mod root;
+mod running;
 pub mod seccomp;
+mod streams;
 pub mod syscalls;
+mod wall;
+
+pub use enter::{Entered, enter};
+pub use error::Error;
+pub use wall::run;

@@ -47,6 +47,12 @@ pub fn parse_limit(text: &str) -> Result<Limit, String> {
     })
 }
 
+/// The name of `RLIMIT_` number `resource`, as `--ulimit` takes it; empty if there is none.
+pub fn limit_name(resource: u32) -> &'static str {
+    let named = RESOURCES.iter().find(|(_, number)| *number == resource);
+    named.map_or("", |(name, _)| name)
+}
+
 fn parse_value(text: &str) -> Option<u64> {
     if text == "-1" || text == "unlimited" {
         Some(u64::MAX)

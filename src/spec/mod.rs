@@ -2,9 +2,10 @@
 //!
 //! [`RunRequest`] is what the user typed, [`ImageConfig`] what the image says; [`RunSpec`] is the
 //! two made one, with every rule of precedence applied and every mistake found. [`VmSpec`] is the
-//! machine that carries it.
+//! machine that carries it, [`ContainerSpec`] the container.
 
 mod config;
+mod container;
 mod ending;
 mod environment;
 mod limits;
@@ -16,7 +17,9 @@ mod signal;
 pub mod units;
 
 pub use config::ImageConfig;
+pub use container::{Asked, ContainerSpec, Missing, OciRuntime, Wall};
 pub use ending::Ending;
+pub use limits::limit_name;
 pub use machine::{Piece, VmSpec};
 pub use request::{EnvWord, RunRequest};
 pub use run::{RunSpec, SpecError};

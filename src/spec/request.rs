@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::container::Wall;
+
 /// One word about the environment, in the order typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvWord {
@@ -49,6 +51,8 @@ pub struct RunRequest {
     pub timeout: Option<Duration>,
     /// How long the guest may take to report.
     pub boot_timeout: Option<Duration>,
+    /// Which wall.
+    pub wall: Wall,
     /// Connect stdin.
     pub stdin: bool,
     /// Let the kernel speak on its console.

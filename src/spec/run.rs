@@ -7,6 +7,7 @@ use std::time::Duration;
 use husk_init::job::{GuestFile, Process};
 
 use super::config::ImageConfig;
+use super::container::{Asked, Wall};
 use super::request::RunRequest;
 use super::signal::Signal;
 use super::{environment, limits, units};
@@ -38,6 +39,8 @@ pub struct RunSpec {
     pub memory: u64,
     /// Virtual CPUs.
     pub cpus: u32,
+    /// Which of the two were asked for.
+    pub asked: Asked,
     /// Another kernel than the embedded one.
     pub kernel: Option<PathBuf>,
     /// An initial RAM disk for it.
@@ -100,6 +103,9 @@ impl RunSpec {
             let needs = "--initrd needs --kernel: the embedded kernel takes no initial RAM disk";
             problems.0.push(needs.to_owned());
         }
+        if request.wall != Wall::Vm {
+            problems.0.extend(machine_only(&request));
+        }
         let tmpfs = request
             .tmpfs
             .iter()
@@ -116,6 +122,10 @@ impl RunSpec {
             });
         }
         Ok(Self {
+            asked: Asked {
+                memory: request.memory.is_some(),
+                cpus: request.cpus.is_some(),
+            },
             name,
             files: guest_files(&hostname),
             hostname,
@@ -198,6 +208,20 @@ fn command(request: &RunRequest, image: &ImageConfig) -> Vec<Vec<u8>> {
         argv.extend(bytes(&image.cmd));
     }
     argv
+}
+
+/// What only a machine has.
+fn machine_only(request: &RunRequest) -> Vec<String> {
+    let flags = [
+        ("--kernel", request.kernel.is_some()),
+        ("--initrd", request.initrd.is_some()),
+        ("--kernel-arg", !request.kernel_args.is_empty()),
+        ("--boot-timeout", request.boot_timeout.is_some()),
+    ];
+    let given = flags.iter().filter(|(_, given)| *given);
+    given
+        .map(|(flag, _)| format!("{flag}: a container has the host's kernel; leave --wall away"))
+        .collect()
 }
 
 fn check_hostname(name: &str) -> Result<(), String> {

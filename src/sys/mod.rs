@@ -1,7 +1,10 @@
 //! The words to the host kernel that std lacks, as safe functions.
 
+pub mod fork;
+pub mod limits;
 pub mod linger;
 pub mod lock;
+pub mod namespaces;
 pub mod panics;
 pub mod seqpacket;
 pub mod signals;

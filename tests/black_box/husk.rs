@@ -8,9 +8,22 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
+/// The walls that every promise of `run` holds behind.
+pub const WALLS: [Wall; 2] = [Wall::Vm, Wall::Container];
+
+/// What stands between a workload and this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wall {
+    /// A machine: what `run` does when nothing is said.
+    Vm,
+    /// Namespaces, made by husk's own runtime.
+    Container,
+}
+
 /// A husk with a store.
 pub struct Husk {
     home: PathBuf,
+    wall: Wall,
     _own: Option<TempDir>,
 }
 
@@ -49,6 +62,7 @@ impl Husk {
         fs::create_dir_all(home).unwrap();
         Self {
             home: home.clone(),
+            wall: Wall::Vm,
             _own: None,
         }
     }
@@ -58,8 +72,24 @@ impl Husk {
         let own = tempfile::tempdir().unwrap();
         Self {
             home: own.path().join("store"),
+            wall: Wall::Vm,
             _own: Some(own),
         }
+    }
+
+    /// The same husk, whose every `run` is behind `wall`.
+    pub fn behind(self, wall: Wall) -> Self {
+        Self { wall, ..self }
+    }
+
+    /// The husk that all tests share, behind one wall after the other.
+    pub fn behind_each() -> impl Iterator<Item = Self> {
+        WALLS.into_iter().map(|wall| Self::shared().behind(wall))
+    }
+
+    /// What its runs are behind.
+    pub fn wall(&self) -> Wall {
+        self.wall
     }
 
     /// Where the store is.
@@ -69,8 +99,13 @@ impl Husk {
 
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_husk"));
+        let (verb, rest) = args.split_at(args.len().min(1));
+        let behind =
+            (verb == ["run"] && self.wall == Wall::Container).then_some(["--wall", "container"]);
         command
-            .args(args)
+            .args(verb)
+            .args(behind.into_iter().flatten())
+            .args(rest)
             .env("HUSK_HOME", &self.home)
             .stdin(Stdio::null());
         command
@@ -112,7 +147,8 @@ impl Husk {
         assert_eq!(
             (said.status, said.stderr.as_str()),
             (0, ""),
-            "{script}: {}",
+            "{:?}: {script}: {}",
+            self.wall,
             said.out()
         );
         said.out()

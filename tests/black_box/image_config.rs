@@ -3,9 +3,8 @@
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use crate::husk::{Husk, tool};
+use crate::husk::{Husk, WALLS, tool};
 
 /// Builds `containerfile` in a folder with Debian's static busybox, saves it as an archive, and keeps
 /// that: podman takes minutes in the lab, which sees what was built outside.
@@ -77,16 +76,20 @@ CMD ["id -u; id -G; pwd; echo $GREETING; echo $HOME; ls /gone 2>&1; cat /kept /d
 fn every_instruction_of_the_image_counts() {
     for format in ["docker-archive", "oci-archive"] {
         let archive = build(CONTAINERFILE, "localhost/config-test:1", format);
-        let husk = Husk::fresh();
+        let mut husk = Husk::fresh();
         let loaded = husk.say(&["load", "-i", archive.to_str().unwrap()]);
         assert_eq!(loaded.status, 0, "{}", loaded.stderr);
-        let said = husk.say(&["run", "config-test:1"]);
         let expected = "1000\n1000 2000\n/srv/dir\nhello there\n/home/app\n\
             ls: /gone: No such file or directory\ntwo\nseed\n4755\n";
-        assert_eq!(
-            (said.out().as_str(), said.stderr.as_str(), said.status),
-            (expected, "", 0)
-        );
+        for wall in WALLS {
+            husk = husk.behind(wall);
+            let said = husk.say(&["run", "config-test:1"]);
+            assert_eq!(
+                (said.out().as_str(), said.stderr.as_str(), said.status),
+                (expected, "", 0),
+                "{wall:?}"
+            );
+        }
         let inspected = husk.say(&["inspect", "config-test:1"]);
         let value: serde_json::Value = serde_json::from_slice(&inspected.stdout).unwrap();
         let config = &value[0]["Config"];
@@ -117,14 +120,12 @@ fn read_only_roots_keep_volumes_writable() {
     let archive = format!("docker-archive:{}", archive.display());
     let script =
         "cat /data/seed; echo new > /data/new && cat /data/new; echo no > /srv/no || echo refused";
-    let mut command: Command =
-        Husk::fresh().command(&["run", "-u", "0", "--read-only", &archive, script]);
-    let output = command.output().unwrap();
-    let out = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(
-        out,
-        "seed\nnew\nrefused\n",
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    for wall in WALLS {
+        let husk = Husk::fresh().behind(wall);
+        let mut command = husk.command(&["run", "-u", "0", "--read-only", &archive, script]);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let out = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(out, "seed\nnew\nrefused\n", "{wall:?}: {said}");
+    }
 }

@@ -13,24 +13,29 @@ fn the_machine_looks_like_a_container() {
         head -c 4 /dev/zero | od -An -tx1
         echo into-stdout > /dev/stdout
         grep -c ' / ' /proc/self/mounts
-        test -f /sys/fs/cgroup/cgroup.procs
+        test -f /sys/fs/cgroup/cgroup.procs || test -f /sys/fs/cgroup/pids/cgroup.procs
         test -d /sys/class/net/lo
         echo shared > /dev/shm/x && cat /dev/shm/x
         ls -d /rootfs /init 2>/dev/null || echo no trace of the machine";
-    let out = Husk::shared().shell(&[], script);
-    assert_eq!(
-        out,
-        " 00 00 00 00\ninto-stdout\n1\nshared\nno trace of the machine\n"
-    );
+    for husk in Husk::behind_each() {
+        assert_eq!(
+            husk.shell(&[], script),
+            " 00 00 00 00\ninto-stdout\n1\nshared\nno trace of the machine\n"
+        );
+    }
 }
 
 #[test]
 fn names_time_and_files_are_the_hosts_to_give() {
+    Husk::behind_each().for_each(|husk| check_names(&husk));
+}
+
+fn check_names(husk: &Husk) {
     let script =
         "hostname; cat /etc/hostname; grep -c box.example /etc/hosts; test -f /etc/resolv.conf;
         echo $HOSTNAME $HOME $PATH; date +%s; id -u; pwd; ulimit -n; ulimit -Hn";
     let flags = ["--hostname", "box.example", "--ulimit", "nofile=100:200"];
-    let out = Husk::shared().shell(&flags, script);
+    let out = husk.shell(&flags, script);
     let lines: Vec<&str> = out.lines().collect();
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     assert_eq!(lines[..3], ["box.example", "box.example", "1"]);
@@ -68,11 +73,13 @@ fn flags_change_user_directory_environment_and_mounts() {
     let mut args = vec!["run"];
     args.extend(flags);
     args.extend(["busybox", "sh", "-c", script]);
-    let mut command = Husk::shared().command(&args);
-    let output = command.env("HOST_ONLY", "from here").output().unwrap();
-    let out = String::from_utf8(output.stdout).unwrap();
-    let expected = "33\n100\n/made/for/me\nb c from here\n/var/www\nrefused\nok\n1024\n";
-    assert_eq!(out, expected, "{}", String::from_utf8_lossy(&output.stderr));
+    for husk in Husk::behind_each() {
+        let mut command = husk.command(&args);
+        let output = command.env("HOST_ONLY", "from here").output().unwrap();
+        let out = String::from_utf8(output.stdout).unwrap();
+        let expected = "33\n100\n/made/for/me\nb c from here\n/var/www\nrefused\nok\n1024\n";
+        assert_eq!(out, expected, "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[test]
@@ -89,7 +96,9 @@ fn cpus_and_memory_are_real() {
 fn what_the_workload_leaves_running_ends_with_it() {
     let script = "sleep 1000 & (sleep 1000 &) ; echo done";
     let begun = std::time::Instant::now();
-    assert_eq!(Husk::shared().shell(&[], script), "done\n");
+    for husk in Husk::behind_each() {
+        assert_eq!(husk.shell(&[], script), "done\n");
+    }
     assert!(
         begun.elapsed().as_secs() < 500,
         "it waited for what was left running"

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use crate::husk::Husk;
+use crate::husk::{Husk, Wall};
 
 fn send(child: &Child, signal: &str) {
     let status = Command::new("kill")
@@ -54,9 +54,13 @@ fn gone_within(pid: u32, limit: Duration) -> bool {
 
 #[test]
 fn signals_reach_the_workload() {
+    Husk::behind_each().for_each(|husk| check_signals(&husk));
+}
+
+fn check_signals(husk: &Husk) {
     let script = "for s in HUP INT QUIT USR1 USR2 TERM; do trap \"echo $s\" $s; done;
         trap 'echo WINCH; exit 7' WINCH; echo ready; while :; do sleep 0.2; done";
-    let mut child = start(&Husk::shared(), script);
+    let mut child = start(husk, script);
     let mut stdout = child.stdout.take().unwrap();
     for name in ["HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "WINCH"] {
         send(&child, &format!("-{name}"));
@@ -69,11 +73,12 @@ fn signals_reach_the_workload() {
 
 #[test]
 fn a_second_sigterm_ends_a_workload_that_does_not_listen() {
-    let mut child = start(
-        &Husk::shared(),
-        "trap '' TERM; echo ready; while :; do sleep 1; done",
-    );
-    let machine = children(child.id())[0];
+    Husk::behind_each().for_each(|husk| check_persistence(&husk));
+}
+
+fn check_persistence(husk: &Husk) {
+    let mut child = start(husk, "trap '' TERM; echo ready; while :; do sleep 1; done");
+    let served = children(child.id());
     send(&child, "-TERM");
     std::thread::sleep(Duration::from_secs(11));
     assert!(
@@ -82,15 +87,27 @@ fn a_second_sigterm_ends_a_workload_that_does_not_listen() {
     );
     send(&child, "-TERM");
     assert_eq!(child.wait().unwrap().code(), Some(143));
-    assert!(gone_within(machine, Duration::from_secs(10)));
+    assert!(
+        served
+            .into_iter()
+            .all(|pid| gone_within(pid, Duration::from_secs(10)))
+    );
 }
 
 #[test]
 fn killing_husk_leaves_no_process_behind() {
-    let mut child = start(&Husk::shared(), "echo ready; sleep 1000");
-    let machines = children(child.id());
-    assert_eq!(machines.len(), 1);
-    send(&child, "-KILL");
-    child.wait().unwrap();
-    assert!(gone_within(machines[0], Duration::from_secs(10)));
+    for husk in Husk::behind_each() {
+        let mut child = start(&husk, "echo ready; sleep 1000");
+        let served = children(child.id());
+        // A machine's process, or a container's first one and its leash.
+        let expected = if husk.wall() == Wall::Vm { 1 } else { 2 };
+        assert_eq!(served.len(), expected);
+        send(&child, "-KILL");
+        child.wait().unwrap();
+        assert!(
+            served
+                .into_iter()
+                .all(|pid| gone_within(pid, Duration::from_secs(10)))
+        );
+    }
 }

@@ -6,11 +6,13 @@ use crate::husk::{Husk, said};
 
 #[test]
 fn stdout_and_stderr_are_apart() {
-    let said = Husk::shared().say(&["run", "busybox", "sh", "-c", "echo out; echo err >&2"]);
-    assert_eq!(
-        (said.status, said.out().as_str(), said.stderr.as_str()),
-        (0, "out\n", "err\n")
-    );
+    for husk in Husk::behind_each() {
+        let said = husk.say(&["run", "busybox", "sh", "-c", "echo out; echo err >&2"]);
+        assert_eq!(
+            (said.status, said.out().as_str(), said.stderr.as_str()),
+            (0, "out\n", "err\n")
+        );
+    }
 }
 
 #[test]
@@ -22,33 +24,41 @@ fn every_byte_comes_back() {
     })
     .take(3 << 20)
     .collect();
-    let said = Husk::shared().feed(&["run", "-i", "busybox", "cat"], &bytes);
-    assert_eq!((said.status, said.stderr.as_str()), (0, ""));
-    assert!(
-        said.stdout == bytes,
-        "{} bytes came back of {}",
-        said.stdout.len(),
-        bytes.len()
-    );
+    for husk in Husk::behind_each() {
+        let said = husk.feed(&["run", "-i", "busybox", "cat"], &bytes);
+        assert_eq!((said.status, said.stderr.as_str()), (0, ""));
+        assert!(
+            said.stdout == bytes,
+            "{} bytes came back of {}",
+            said.stdout.len(),
+            bytes.len()
+        );
+    }
 }
 
 #[test]
 fn a_closed_reader_ends_the_workload_as_sigpipe() {
-    let mut child = Husk::shared().start(&["run", "busybox", "yes"]);
-    let mut stdout = child.stdout.take().unwrap();
-    let mut first = [0; 4];
-    stdout.read_exact(&mut first).unwrap();
-    drop(stdout);
-    let said = said(child.wait_with_output().unwrap());
-    assert_eq!(
-        (&first, said.status, said.stderr.as_str()),
-        (b"y\ny\n", 141, "")
-    );
+    for husk in Husk::behind_each() {
+        // As PID 1 of a container the workload itself would not end by a signal, only by the error.
+        let mut child = husk.start(&["run", "busybox", "sh", "-c", "yes; exit $?"]);
+        let mut stdout = child.stdout.take().unwrap();
+        let mut first = [0; 4];
+        stdout.read_exact(&mut first).unwrap();
+        drop(stdout);
+        let said = said(child.wait_with_output().unwrap());
+        assert_eq!(
+            (&first, said.status, said.stderr.as_str()),
+            (b"y\ny\n", 141, "")
+        );
+    }
 }
 
 #[test]
 fn without_i_stdin_is_empty_and_with_it_ends() {
-    let husk = Husk::shared();
+    Husk::behind_each().for_each(|husk| check_stdin(&husk));
+}
+
+fn check_stdin(husk: &Husk) {
     let said = husk.feed(&["run", "busybox", "wc", "-c"], b"not for the workload");
     assert_eq!((said.out().trim(), said.stderr.as_str()), ("0", ""));
     let mut child = husk.start(&[
@@ -75,9 +85,9 @@ fn without_i_stdin_is_empty_and_with_it_ends() {
 
 #[test]
 fn a_workload_that_stops_reading_does_not_stop_the_run() {
-    let said = Husk::shared().feed(
-        &["run", "-i", "busybox", "head", "-c", "3"],
-        &[b'x'; 1 << 20],
-    );
-    assert_eq!((said.status, said.out().as_str()), (0, "xxx"));
+    for husk in Husk::behind_each() {
+        let head = ["run", "-i", "busybox", "head", "-c", "3"];
+        let said = husk.feed(&head, &[b'x'; 1 << 20]);
+        assert_eq!((said.status, said.out().as_str()), (0, "xxx"));
+    }
 }

@@ -103,6 +103,11 @@ impl Store {
         Staging::new(&self.root.join("tmp"))
     }
 
+    /// An empty directory for a run to mount its own files on, where only itself sees them.
+    pub fn workspace(&self) -> PathBuf {
+        self.root.join("run")
+    }
+
     fn layer(&self, diff_id: Digest) -> PathBuf {
         self.root.join("layers").join(diff_id.hex())
     }

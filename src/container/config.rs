@@ -1,0 +1,219 @@
+//! The bundle's `config.json` (OCI runtime specification, "Configuration"): what docker gives a container
+//! that asks for nothing.
+//!
+//! Mount and network namespace are there already, made by [`super::enter`]; so are files, volumes and
+//! `--tmpfs` in the root.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use husk_init::job::{Limit, Process};
+use serde_json::{Value, json};
+
+use super::cgroups::{self, Cgroups, Kind};
+use super::root::Prepared;
+use crate::spec::{ContainerSpec, limit_name};
+
+/// What a container may ask of the kernel: docker's default.
+const CAPABILITIES: [&str; 14] = [
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+];
+
+/// What of /proc and /sys a container does not see: docker's default.
+const MASKED: [&str; 11] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/firmware",
+];
+
+/// What it sees and cannot change.
+const READ_ONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+
+/// A period of the scheduler, microseconds, and a CPU's share of it.
+const PERIOD: u64 = 100_000;
+
+/// The group that owns terminals (Debian policy, "base-passwd"), where the host has a name for it.
+const TTY_GROUP: &str = ",gid=5";
+
+/// What the configuration depends on besides the spec.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings {
+    /// Whether an ordinary user's.
+    pub rootless: bool,
+    /// How many ids the container has.
+    pub ids: u32,
+    /// What can be limited.
+    pub cgroups: Cgroups,
+}
+
+/// The configuration. `limits` are the ones that the host grants.
+pub fn build(
+    spec: &ContainerSpec,
+    root: &Path,
+    prepared: &Prepared,
+    limits: &[Limit],
+    around: Surroundings,
+) -> Value {
+    let process = &spec.job.process;
+    let cgroup = (around.cgroups.kind != Kind::Absent).then(|| cgroups::path(&spec.id));
+    // Who has one id may not name groups at all (user_namespaces(7), "setgroups").
+    let groups = prepared
+        .user
+        .groups
+        .iter()
+        .filter(|gid| around.ids > 1 && **gid < around.ids);
+    let groups: Vec<_> = groups.collect();
+    let namespaces = ["pid", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({"type": kind}));
+    json!({
+        "ociVersion": "1.0.2",
+        "hostname": text(&spec.job.hostname),
+        "root": {"path": root, "readonly": spec.job.read_only},
+        "process": {
+            "terminal": false,
+            "user": {
+                "uid": prepared.user.uid,
+                "gid": prepared.user.gid,
+                "additionalGids": groups,
+            },
+            "args": texts(&process.argv),
+            "env": prepared.program.env.iter().map(|pair| text(pair.as_bytes())).collect::<Vec<_>>(),
+            "cwd": text(&process.cwd),
+            "capabilities": capabilities(prepared.user.uid, around),
+            "rlimits": limits.iter().map(limit).collect::<Vec<_>>(),
+            "noNewPrivileges": true,
+        },
+        "mounts": mounts(around),
+        "linux": {
+            "namespaces": namespaces,
+            "cgroupsPath": cgroup,
+            "resources": resources(spec, around.cgroups),
+            "maskedPaths": MASKED,
+            "readonlyPaths": read_only(around.cgroups.kind),
+            "rootfsPropagation": "private",
+        },
+    })
+}
+
+/// Whether a process says nothing that a bundle cannot carry; else the first such word.
+pub fn is_text(process: &Process) -> Result<(), String> {
+    let words = process.argv.iter().chain(&process.env);
+    let mut words = words.chain([&process.cwd]);
+    let strange = words.find(|word| std::str::from_utf8(word).is_err());
+    strange.map_or(Ok(()), |word| Err(text(word)))
+}
+
+/// Puts the configuration where the runtime looks for it.
+pub fn write(bundle: &Path, config: &Value) -> io::Result<()> {
+    fs::write(bundle.join("config.json"), config.to_string())
+}
+
+/// Only root has any at once; everybody else could gain them, as far as the file system lets them.
+fn capabilities(uid: u32, around: Surroundings) -> Value {
+    // Who makes device nodes reaches every device, where nobody tells them apart.
+    let may = |name: &&str| *name != "CAP_MKNOD" || around.cgroups.devices || around.rootless;
+    let all: Vec<_> = CAPABILITIES.into_iter().filter(may).collect();
+    let now = if uid == 0 { all.clone() } else { Vec::new() };
+    json!({"bounding": all, "effective": now, "permitted": now})
+}
+
+fn limit(limit: &Limit) -> Value {
+    let name = limit_name(limit.resource).to_uppercase();
+    json!({"type": format!("RLIMIT_{name}"), "soft": limit.soft, "hard": limit.hard})
+}
+
+fn mounts(around: Surroundings) -> Value {
+    let mount = |kind: &str, at: &str, options: &str| {
+        let options: Vec<_> = options.split(',').collect();
+        json!({"type": kind, "source": kind, "destination": at, "options": options})
+    };
+    let terminals = "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620".to_owned()
+        + if around.rootless { "" } else { TTY_GROUP };
+    json!([
+        mount("proc", "/proc", "nosuid,noexec,nodev"),
+        mount("tmpfs", "/dev", "nosuid,strictatime,mode=755,size=65536k"),
+        mount("devpts", "/dev/pts", &terminals),
+        mount(
+            "tmpfs",
+            "/dev/shm",
+            "nosuid,noexec,nodev,mode=1777,size=65536k"
+        ),
+        mount("mqueue", "/dev/mqueue", "nosuid,noexec,nodev"),
+        mount("sysfs", "/sys", "nosuid,noexec,nodev,ro"),
+        mount(
+            "cgroup",
+            "/sys/fs/cgroup",
+            "nosuid,noexec,nodev,relatime,ro"
+        ),
+    ])
+}
+
+/// Each tree of control groups too: the embedded runtime mounts them writable, and a limit is none that
+/// the limited can raise.
+fn read_only(kind: Kind) -> Vec<String> {
+    let fixed = READ_ONLY.map(str::to_owned).into_iter();
+    if kind != Kind::PerController {
+        return fixed.collect();
+    }
+    let trees = fs::read_dir(cgroups::ROOT).into_iter().flatten().flatten();
+    let trees = trees.filter(|tree| tree.file_type().is_ok_and(|kind| kind.is_dir()));
+    let trees = trees.map(|tree| tree.path().to_string_lossy().into_owned());
+    fixed.chain(trees).collect()
+}
+
+/// Limits, as far as somebody enforces them.
+fn resources(spec: &ContainerSpec, cgroups: Cgroups) -> Value {
+    let mut resources = json!({});
+    if cgroups.memory {
+        let limit = i64::try_from(spec.memory).unwrap_or(i64::MAX);
+        resources["memory"] = json!({"limit": limit});
+        if cgroups.swap {
+            // A guest has no swap either.
+            resources["memory"]["swap"] = json!(limit);
+        }
+    }
+    if cgroups.cpu {
+        let quota = PERIOD * u64::from(spec.cpus);
+        resources["cpu"] = json!({"quota": quota, "period": PERIOD});
+    }
+    if cgroups.kind != Kind::Absent && cgroups.devices {
+        // The runtime adds the ones that every container has.
+        resources["devices"] = json!([{"allow": false, "access": "rwm"}]);
+    }
+    resources
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn texts(list: &[Vec<u8>]) -> Vec<String> {
+    list.iter().map(|bytes| text(bytes)).collect()
+}

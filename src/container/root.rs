@@ -1,0 +1,180 @@
+//! The container's root: the image's tree under a writable layer in memory, and in it, by init's own
+//! code, what init would do in a guest: files, volumes, file systems in memory, the working directory, the user.
+//!
+//! ```text
+//!  workspace/   a tmpfs that nobody else sees, no larger than the container's memory
+//!  ├ lower      the image's tree   ─ lower ─▶│
+//!  ├ upper      what is written    ─ upper ─▶│ overlay
+//!  ├ root ◀──────────────────────────────────┘
+//!  ├ bundle     for the OCI runtime
+//!  └ state      the runtime's own
+//! ```
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use husk_init::exit::{Failure, Stage};
+use husk_init::failure::At;
+use husk_init::job::Job;
+use husk_init::sys::mount::chroot;
+use husk_init::user::{self, User};
+use husk_init::workload::Program;
+use husk_init::{files, places, sys};
+use rustix::mount::{MountFlags, mount, mount_bind};
+use rustix::process::{fchdir, umask};
+
+use super::error::{Error, root as failed};
+use crate::spec::ContainerSpec;
+
+/// How the layers are put together, as init does in a guest: renames of the image's directories work,
+/// nothing is indexed, and no attribute that an image could carry is trusted.
+const LAYERS: &str =
+    "lowerdir=lower,upperdir=upper,workdir=work,redirect_dir=on,metacopy=off,index=off,xino=off";
+
+/// The same in a user namespace, where the kernel keeps its notes in attributes of users.
+const ROOTLESS_LAYERS: &str =
+    "lowerdir=lower,upperdir=upper,workdir=work,userxattr,index=off,xino=off";
+
+/// Room for husk's own files beside what the workload writes, bytes.
+const OWN_ROOM: u64 = 1 << 20;
+
+/// A root that is mounted.
+#[derive(Debug)]
+pub struct Root {
+    /// The workspace, where it is mounted.
+    pub workspace: PathBuf,
+}
+
+/// What was found in the image for the workload.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Who runs it.
+    pub user: User,
+    /// What runs.
+    pub program: Program,
+}
+
+impl Root {
+    /// Mounts the root of `spec`. Devices in it work only where the host tells them apart.
+    pub fn mount(spec: &ContainerSpec, rootless: bool, devices: bool) -> Result<Self, Error> {
+        let workspace = spec.workspace.clone();
+        fs::create_dir_all(&workspace).map_err(failed("workspace"))?;
+        let options = format!("mode=0700,size={}", spec.memory + OWN_ROOM);
+        let quiet = MountFlags::NOSUID | MountFlags::NODEV;
+        let options =
+            std::ffi::CString::new(options).map_err(|error| failed("workspace")(error.into()))?;
+        mount("tmpfs", &workspace, "tmpfs", quiet, options.as_c_str())
+            .map_err(|errno| failed("file system in memory")(errno.into()))?;
+        let root = Self { workspace };
+        for folder in ["lower", "work", "root", "bundle", "state"] {
+            make_directory(&root.place(folder), 0o700).map_err(failed("folders"))?;
+        }
+        mount_bind(&spec.tree, root.place("lower"))
+            .map_err(|errno| failed("the image's tree")(errno.into()))?;
+        root.make_upper().map_err(failed("upper layer"))?;
+        root.mount_layers(rootless, devices)
+            .map_err(failed("overlay"))?;
+        Ok(root)
+    }
+
+    /// A place in the workspace.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.workspace.join(name)
+    }
+
+    /// The root directory of an overlay looks as the upper one does: it gets the image's attributes.
+    fn make_upper(&self) -> io::Result<()> {
+        let image = fs::metadata(self.place("lower"))?;
+        let upper = self.place("upper");
+        make_directory(&upper, 0o700)?;
+        chown(&upper, Some(image.uid()), Some(image.gid()))?;
+        fs::set_permissions(&upper, Permissions::from_mode(image.mode() & 0o7777))
+    }
+
+    fn mount_layers(&self, rootless: bool, devices: bool) -> io::Result<()> {
+        let before = File::open(".")?;
+        // Names from here: a path could have a character in it that means something to the overlay.
+        rustix::process::chdir(&self.workspace)?;
+        let options = if rootless {
+            c_string(ROOTLESS_LAYERS)?
+        } else {
+            c_string(LAYERS)?
+        };
+        let flags = if devices {
+            MountFlags::empty()
+        } else {
+            MountFlags::NODEV
+        };
+        let mounted = mount("overlay", "root", "overlay", flags, options.as_c_str());
+        fchdir(&before)?;
+        Ok(mounted?)
+    }
+
+    /// Does in the root what init does in a guest's, in the same order. For a moment the root is this
+    /// process's own, so that every link of the image's leads to somewhere inside it.
+    pub fn prepare(&self, job: &Job) -> Result<Prepared, Error> {
+        let outside = File::open("/").map_err(failed("the host's root"))?;
+        let cwd = File::open(".").map_err(failed("the working directory"))?;
+        let mask = umask(rustix::fs::Mode::empty());
+        let inside = c_path(&self.place("root")).and_then(|root| {
+            chroot(&root)?;
+            rustix::process::chdir("/")?;
+            Ok(())
+        });
+        let prepared = inside.map(|()| prepare(job));
+        let back = fchdir(&outside)
+            .map_err(io::Error::from)
+            .and_then(|()| Ok(chroot(c".")?))
+            .and_then(|()| Ok(fchdir(&cwd)?));
+        umask(mask);
+        back.map_err(failed("the way back from it"))?;
+        prepared
+            .map_err(failed("the way into it"))?
+            .map_err(Error::Refused)
+    }
+}
+
+fn prepare(job: &Job) -> Result<Prepared, Failure> {
+    files::write(&job.files)?;
+    places::make(job)?;
+    let user = user::resolve(&job.process.user)?;
+    let program = Program::new(&job.process, &user)?;
+    let cwd = sys::string(&job.process.cwd).and_then(|cwd| sys::mount::chdir(&cwd));
+    cwd.at(Stage::Workdir, &job.process.cwd)?;
+    look_for(&program, &job.process.argv)?;
+    Ok(Prepared { user, program })
+}
+
+/// A command that is not there, or is none, is told before a container is made for it.
+fn look_for(program: &Program, argv: &[Vec<u8>]) -> Result<(), Failure> {
+    let mut errno = libc::ENOENT;
+    for file in &program.files {
+        let Ok(found) = sys::file::stat(file) else {
+            continue;
+        };
+        if found.st_mode & libc::S_IFMT == libc::S_IFREG && found.st_mode & 0o111 != 0 {
+            return Ok(());
+        }
+        errno = libc::EACCES;
+    }
+    Err(Failure {
+        stage: Stage::Exec,
+        errno,
+        detail: argv.first().cloned().unwrap_or_default(),
+    })
+}
+
+fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().mode(mode).create(path)
+}
+
+fn c_string(text: &str) -> io::Result<std::ffi::CString> {
+    Ok(std::ffi::CString::new(text)?)
+}
+
+fn c_path(path: &Path) -> io::Result<std::ffi::CString> {
+    use std::os::unix::ffi::OsStrExt;
+    Ok(std::ffi::CString::new(path.as_os_str().as_bytes())?)
+}

@@ -1,0 +1,155 @@
+//! One run behind the wall of namespaces: root, create, leash, start, wait.
+
+use std::mem;
+use std::time::Duration;
+
+use husk_init::job::Limit;
+use husk_init::workload::limits;
+
+use super::cgroups::{self, Cgroups};
+use super::config::{self, Surroundings};
+use super::create::{Bundle, Created};
+use super::enter::Entered;
+use super::error::{Error, root as failed};
+use super::leash::Leash;
+use super::root::{Prepared, Root};
+use super::running::{Init, Signals, follow};
+use super::seccomp;
+use super::streams::{Relay, Streams, carry};
+use crate::spec::{ContainerSpec, Ending, Missing, OciRuntime, limit_name};
+use crate::sys::limits::{hard_limit, has_capability};
+use crate::timeline::{Phase, Timeline};
+
+/// CAP_SYS_RESOURCE (linux/capability.h).
+const SYS_RESOURCE: u32 = 24;
+
+/// Runs `spec`'s job in a container. Whatever happens, the container is gone when this returns. What
+/// the host does not give is told before the workload begins.
+pub fn run(
+    mut entered: Entered,
+    spec: &ContainerSpec,
+    timeline: &mut Timeline,
+    tell: impl FnMut(Missing),
+) -> Result<Ending, Error> {
+    let signals = Signals::hold().map_err(Error::Process)?;
+    let around = Surroundings {
+        rootless: entered.rootless,
+        ids: entered.ids,
+        cgroups: Cgroups::find(entered.rootless),
+    };
+    let mut missing = mem::take(&mut entered.missing);
+    missing.extend(around.cgroups.missing(spec.asked));
+    let root = Root::mount(spec, around.rootless, around.cgroups.devices)?;
+    let prepared = root.prepare(&spec.job)?;
+    let ids = [prepared.user.uid, prepared.user.gid];
+    if let Some(id) = ids.into_iter().find(|id| *id >= entered.ids) {
+        return Err(Error::NoSuchId { id });
+    }
+    let asked = &spec.job.process.limits;
+    let limits = grant(&limits(asked), asked, around.rootless, &mut missing);
+    missing.into_iter().for_each(tell);
+    let mut config = config::build(spec, &root.place("root"), &prepared, &limits, around);
+    if spec.runtime != OciRuntime::Embedded {
+        config::is_text(&spec.job.process).map_err(Error::NotText)?;
+        config["linux"]["seccomp"] = seccomp::to_oci();
+    }
+    config::write(&root.place("bundle"), &config).map_err(failed("bundle"))?;
+    make(spec, &root, &prepared)?.live(spec.timeout, &signals, timeline)
+}
+
+/// A container, on its leash, until it is dropped: then it is gone.
+struct Leashed<'a> {
+    id: &'a str,
+    created: Created,
+    init: Init,
+    relays: Vec<Relay>,
+    _leash: Leash,
+}
+
+impl Drop for Leashed<'_> {
+    fn drop(&mut self) {
+        self.init.kill();
+        // Buried already, if it came to an end of its own.
+        let _buried = self.init.bury();
+        self.created.delete();
+        cgroups::remove(self.id);
+    }
+}
+
+fn make<'a>(
+    spec: &'a ContainerSpec,
+    root: &Root,
+    prepared: &Prepared,
+) -> Result<Leashed<'a>, Error> {
+    let process = &spec.job.process;
+    // What a program says on stderr is not the workload's.
+    let apart = spec.runtime != OciRuntime::Embedded;
+    let streams = Streams::open(process.stdin, apart, prepared.user.uid).map_err(Error::Process)?;
+    let bundle = Bundle {
+        id: &spec.id,
+        path: &root.place("bundle"),
+        state: &root.place("state"),
+        program: &prepared.program,
+        command: process.argv.first().map_or(&b""[..], Vec::as_slice),
+    };
+    let created = Created::create(&spec.runtime, &bundle, streams.workload)?;
+    let init = Init::of(created.pid()).map_err(Error::Process)?;
+    let leash = Leash::put(&spec.id, &init.pidfd).inspect_err(|_| init.kill())?;
+    Ok(Leashed {
+        id: &spec.id,
+        created,
+        init,
+        relays: streams.relays,
+        _leash: leash,
+    })
+}
+
+impl Leashed<'_> {
+    /// From the order to start to the end.
+    fn live(
+        mut self,
+        timeout: Option<Duration>,
+        signals: &Signals,
+        timeline: &mut Timeline,
+    ) -> Result<Ending, Error> {
+        timeline.end(Phase::Create);
+        self.created.start()?;
+        timeline.end(Phase::Init);
+        let outputs = carry(mem::take(&mut self.relays)).map_err(Error::Process)?;
+        let ending = follow(&self.init, signals, timeout).map_err(Error::Process);
+        timeline.end(Phase::Workload);
+        outputs.finish();
+        drop(self);
+        timeline.end(Phase::Teardown);
+        ending
+    }
+}
+
+/// The limits that this host grants: only the mighty raise one beyond their own.
+fn grant(
+    wanted: &[Limit],
+    asked: &[Limit],
+    rootless: bool,
+    missing: &mut Vec<Missing>,
+) -> Vec<Limit> {
+    let may_raise = !rootless && has_capability(SYS_RESOURCE);
+    let granted = wanted.iter().map(|limit| {
+        let most = hard_limit(limit.resource);
+        if may_raise || limit.hard <= most {
+            return *limit;
+        }
+        missing.push(Missing {
+            text: format!(
+                "this host lets us raise no limit: --ulimit {} is cut to {most}",
+                limit_name(limit.resource)
+            ),
+            asked: asked.contains(limit),
+        });
+        Limit {
+            soft: limit.soft.min(most),
+            hard: most,
+            ..*limit
+        }
+    });
+    granted.collect()
+}

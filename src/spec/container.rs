@@ -1,0 +1,67 @@
+//! What a container is made of.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use husk_init::job::Job;
+
+/// Which wall stands between a workload and its host.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Wall {
+    /// A machine of its own.
+    #[default]
+    Vm,
+    /// Namespaces of the host's kernel.
+    Container(OciRuntime),
+}
+
+/// Who makes a container out of a bundle (OCI runtime specification).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum OciRuntime {
+    /// husk itself.
+    #[default]
+    Embedded,
+    /// A program with runc's command line: a name to be found in PATH, or a path.
+    Program(PathBuf),
+}
+
+/// Which limits somebody asked for, and did not just get.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked {
+    /// `--memory`.
+    pub memory: bool,
+    /// `--cpus`.
+    pub cpus: bool,
+}
+
+/// Something that this host does not give.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// What, as a sentence.
+    pub text: String,
+    /// Whether somebody asked for it.
+    pub asked: bool,
+}
+
+/// A container: what the namespace wall needs to know.
+#[derive(Debug, Clone)]
+pub struct ContainerSpec {
+    /// The name it is known by to the runtime, unique on the host.
+    pub id: String,
+    /// Who makes it.
+    pub runtime: OciRuntime,
+    /// The image's tree as a directory.
+    pub tree: PathBuf,
+    /// A directory on which this run's own files are mounted: empty, and shared by all runs.
+    pub workspace: PathBuf,
+    /// Most memory, bytes.
+    pub memory: u64,
+    /// CPUs' worth of time.
+    pub cpus: u32,
+    /// Which of the two were asked for.
+    pub asked: Asked,
+    /// What both walls do with a root, and the workload.
+    pub job: Job,
+    /// Kills the workload after this long.
+    pub timeout: Option<Duration>,
+}
