@@ -138,12 +138,13 @@ fn run_container(
     let entered = container::enter()?;
     timeline.end(Phase::Create);
     let (store, image, spec) = find(reference, request, &mut timeline)?;
-    let tree = store.tree(&image)?;
+    // In use until the container is gone: nobody prunes it.
+    let unpacked = store.tree(&image)?;
     timeline.end(Phase::Image);
     let wanted = ContainerSpec {
         id: random_id()?,
         runtime,
-        tree: tree.path,
+        tree: unpacked.path.clone(),
         workspace: store.workspace(),
         memory: spec.memory,
         cpus: spec.cpus,
@@ -151,7 +152,7 @@ fn run_container(
         job: build_job(&spec)?,
         timeout: spec.timeout,
     };
-    let mut missing = Vec::new();
+    let mut missing = unpacked.shortfall.sentences();
     let ending = container::run(entered, &wanted, &mut timeline, |lacks| {
         tell(&lacks);
         missing.push(lacks.text);
