@@ -164,7 +164,7 @@ mod tests {
         fs::create_dir(top.join("closed")).unwrap();
         fs::write(top.join("closed/file"), [1; 5000]).unwrap();
         fs::hard_link(top.join("closed/file"), top.join("again")).unwrap();
-        fs::set_permissions(top.join("closed"), fs::Permissions::from_mode(0o0)).unwrap();
+        fs::set_permissions(top.join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
         let mut here = Directory::open(&top).unwrap();
         for _ in 0..3000 {
             mkdirat(&here, "d", Mode::RWXU).unwrap();

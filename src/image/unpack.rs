@@ -92,7 +92,7 @@ pub fn write(tree: &Tree, blobs: &[PathBuf], folder: &Path) -> Result<Shortfall,
         Ok(writing.shortfall)
     });
     written.map_err(|source| Failure {
-        entry: format!("/{}", printable(&show(&path))),
+        entry: printable(&show(&path)),
         source,
     })
 }
@@ -117,7 +117,7 @@ fn count_names(tree: &Tree) -> Vec<u32> {
 
 /// A path in the image.
 fn show(names: &[&[u8]]) -> Vec<u8> {
-    names.join(&b'/')
+    [b"/", &names.join(&b'/')[..]].concat()
 }
 
 /// A directory of the walk, and what is left of it.

@@ -233,7 +233,7 @@ fn times_are_any_and_what_cannot_be_said_is() {
         (-1_000_000_000, 999_999_999)
     );
     let lacking = written.shortfall().of(Lack::Time).unwrap();
-    assert_eq!((lacking.count, lacking.first.as_str()), (1, "far"));
+    assert_eq!((lacking.count, lacking.first.as_str()), (1, "/far"));
 }
 
 #[test]
@@ -283,15 +283,20 @@ fn what_may_not_be_is_counted() {
     let written = unpack(vec![vec![marked, nobody, again]]);
     let shortfall = written.shortfall();
     let lacking = shortfall.of(Lack::Attribute).unwrap();
-    assert_eq!((lacking.count, lacking.first.as_str()), (1, "link"));
+    assert_eq!((lacking.count, lacking.first.as_str()), (1, "/link"));
     let lacking = shortfall.of(Lack::Owner).unwrap();
-    assert_eq!((lacking.count, lacking.first.as_str()), (2, "another"));
+    assert_eq!((lacking.count, lacking.first.as_str()), (2, "/another"));
     // For an owner that is none there is no set-uid; its group is kept.
     assert_eq!(written.mode("nobody"), 0o2755);
+    let kept = serde_json::to_vec(shortfall).unwrap();
+    assert_eq!(
+        serde_json::from_slice::<Shortfall>(&kept).unwrap(),
+        *shortfall
+    );
     let sentences: Vec<_> = shortfall.sentences().collect();
     assert_eq!(sentences.len(), 3);
     assert!(
-        sentences[2].starts_with("extended attributes left out: 1, the first of them `link`"),
+        sentences[2].starts_with("extended attributes left out: 1, the first of them `/link`"),
         "{sentences:?}"
     );
 }
