@@ -1,8 +1,8 @@
-//! Builds PID 1 of the guest, static, so that it can be embedded; and hashes what is embedded, so that
-//! no run has to.
+//! Builds the guest's programs, PID 1 and the probe, static, so that they can be embedded; and hashes
+//! what is embedded, so that no run has to.
 //!
-//! PID 1 is a binary of another target (the guest's, without a dynamic loader), so it gets a build
-//! directory and flags of its own.
+//! They are binaries of another target (the guest's, without a dynamic loader), so they get a build
+//! directory and flags of their own.
 
 use std::env;
 use std::fs;
@@ -19,33 +19,35 @@ fn main() {
     for input in [
         "rootfs/init/src",
         "rootfs/init/Cargo.toml",
+        "rootfs/probe/src",
+        "rootfs/probe/Cargo.toml",
         "Cargo.lock",
         KERNEL,
     ] {
         println!("cargo::rerun-if-changed={input}");
     }
-    let init = build_init();
-    println!("cargo::rustc-env=HUSK_INIT={}", init.display());
-    println!("cargo::rustc-env=HUSK_INIT_SHA256={}", sha256(&init));
+    let built = build_for_guest(&["husk-init", "husk-probe"]);
     println!(
         "cargo::rustc-env=HUSK_KERNEL_SHA256={}",
         sha256(Path::new(KERNEL))
     );
+    for (name, program) in [("INIT", "husk-init"), ("PROBE", "husk-probe")] {
+        let file = built.join(program);
+        println!("cargo::rustc-env=HUSK_{name}={}", file.display());
+        println!("cargo::rustc-env=HUSK_{name}_SHA256={}", sha256(&file));
+    }
 }
 
-fn build_init() -> PathBuf {
+/// Builds these packages' binaries of the same names; the folder that has them.
+fn build_for_guest(programs: &[&str]) -> PathBuf {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let build = out.join("init");
+    let build = out.join("guest");
+    let named = programs
+        .iter()
+        .flat_map(|program| ["--package", program, "--bin", program]);
     let status = Command::new(env::var_os("CARGO").expect("cargo sets CARGO"))
-        .args([
-            "build",
-            "--package",
-            "husk-init",
-            "--bin",
-            "husk-init",
-            "--profile",
-            "guest",
-        ])
+        .args(["build", "--profile", "guest"])
+        .args(named)
         .args(["--target", TARGET, "--target-dir"])
         .arg(&build)
         .env_remove("RUSTFLAGS")
@@ -58,8 +60,8 @@ fn build_init() -> PathBuf {
         )
         .status()
         .expect("cargo runs");
-    assert!(status.success(), "husk-init does not build: see above");
-    build.join(TARGET).join("guest/husk-init")
+    assert!(status.success(), "{programs:?} do not build: see above");
+    build.join(TARGET).join("guest")
 }
 
 fn sha256(file: &Path) -> String {

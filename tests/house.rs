@@ -23,11 +23,12 @@ const FLOORS: [(&str, u8); 12] = [
 ];
 
 /// Where `unsafe` may stand.
-const UNSAFE_ROOMS: [&str; 4] = [
+const UNSAFE_ROOMS: [&str; 5] = [
     "src/sys/",
     "src/kvm/",
     "rootfs/init/src/sys/",
     "rootfs/init/src/main.rs",
+    "rootfs/probe/src/sys/",
 ];
 
 /// Third-party crates with exactly one door: the file, or files below the folder, that may name it.
@@ -56,7 +57,8 @@ fn root() -> &'static Path {
 /// Every Rust file of the product, with its text.
 fn sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = vec![root().join("src"), root().join("rootfs/init/src")];
+    let packages = ["src", "rootfs/init/src", "rootfs/probe/src"];
+    let mut folders: Vec<PathBuf> = packages.map(|folder| root().join(folder)).into();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
@@ -80,7 +82,7 @@ fn sources() -> Vec<(String, String)> {
     found
 }
 
-/// `src/vmm/talk.rs` is in room `vmm`; the guest's package is none of the rooms.
+/// `src/vmm/talk.rs` is in room `vmm`; the guest's packages are none of the rooms.
 fn room(file: &str) -> Option<&str> {
     let below = file.strip_prefix("src/")?;
     let room = below.split(['/', '.']).next()?;

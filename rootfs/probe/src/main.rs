@@ -1,0 +1,55 @@
+//! Measures the wall that this program runs behind, from the inside: what system calls, computing,
+//! memory, files and loopback sockets cost here. One JSON object per line and result:
+//!
+//! ```text
+//! {"suite":"syscall","probe":"getpid","unit":"ns","better":"lower","value":123.4}
+//! ```
+//!
+//! It is the same static program behind every wall, and needs nothing of the image: no shell, no
+//! library, no file. Each probe runs until its time budget is over, and at least once, so that it
+//! ends soon where a page fault takes 2 ms too. A probe that fails is one line on stderr, and the
+//! others go on.
+//!
+//! Exit status: 0, or 1 when nothing could be measured, or 2 for words that are not understood.
+
+mod args;
+mod measure;
+mod report;
+mod suites;
+mod sys;
+
+use std::env;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use args::{Args, USAGE};
+use report::Report;
+
+/// The hidden word of the process that `syscall.fork_exec` starts.
+const EXIT_AT_ONCE: &str = "--exit-at-once";
+
+fn main() -> ExitCode {
+    if env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == EXIT_AT_ONCE)
+    {
+        return ExitCode::SUCCESS;
+    }
+    let args = match Args::parse(env::args_os().skip(1)) {
+        Ok(args) => args,
+        Err(problem) => {
+            // A closed stderr is no reason for another exit status.
+            let _closed = writeln!(io::stderr(), "husk-probe: {problem}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut report = Report::new(io::stdout().lock(), io::stderr());
+    for suite in &args.suites {
+        suites::run(*suite, &args, &mut report);
+    }
+    if report.is_empty() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
