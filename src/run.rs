@@ -7,11 +7,11 @@ mod embedded;
 use std::io;
 
 use husk_init::exit::Exit;
-use husk_init::job::Job;
+use husk_init::job::{Job, PROBE_PATH};
 use thiserror::Error;
 
 use crate::container;
-use crate::image::{self, Image, Store};
+use crate::image::{self, Beside, Image, Store};
 use crate::spec::{
     ContainerSpec, Ending, Missing, OciRuntime, RunRequest, RunSpec, SpecError, VmSpec, Wall,
 };
@@ -101,7 +101,11 @@ fn run_machine(reference: &str, request: RunRequest) -> Result<Outcome, Error> {
     let launched = vmm::launch()?;
     timeline.end(Phase::Kvm);
     let (store, image, spec) = find(reference, request, &mut timeline)?;
-    let rootfs = store.rootfs(&image, embedded::INIT)?;
+    let probe = spec.probe.then_some(Beside {
+        name: PROBE_PATH.trim_start_matches('/'),
+        file: embedded::PROBE,
+    });
+    let rootfs = store.rootfs(&image, embedded::INIT, probe)?;
     let kernel = match &spec.kernel {
         Some(kernel) => kernel.clone(),
         None => store.kernel(embedded::KERNEL)?,
@@ -145,6 +149,10 @@ fn run_container(
         id: random_id()?,
         runtime,
         tree: unpacked.path.clone(),
+        probe: spec
+            .probe
+            .then(|| store.carried(embedded::PROBE))
+            .transpose()?,
         workspace: store.workspace(),
         memory: spec.memory,
         cpus: spec.cpus,
@@ -152,7 +160,7 @@ fn run_container(
         job: build_job(&spec)?,
         timeout: spec.timeout,
     };
-    let mut missing = unpacked.shortfall.sentences();
+    let mut missing = unpacked.shortfall.sentences().collect::<Vec<_>>();
     let ending = container::run(entered, &wanted, &mut timeline, |lacks| {
         tell(&lacks);
         missing.push(lacks.text);
@@ -187,6 +195,7 @@ fn build_job(spec: &RunSpec) -> Result<Job, Error> {
             .iter()
             .map(|path| path.clone().into_bytes())
             .collect(),
+        probe: spec.probe,
         process: spec.process.clone(),
     })
 }

@@ -74,6 +74,9 @@ pub struct Args {
     /// Connect stdin to the workload
     #[arg(short, long)]
     interactive: bool,
+    /// Measure this wall with husk's own program instead of the image's command
+    #[arg(long, hide = true, conflicts_with_all = ["entrypoint", "user", "workdir"])]
+    probe: bool,
     /// Name of the machine
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -159,6 +162,7 @@ fn build_request(args: Args) -> Result<RunRequest, Failure> {
         timeout: args.timeout,
         boot_timeout: args.boot_timeout,
         wall: wall(args.wall, args.oci_runtime)?,
+        probe: args.probe,
         stdin: args.interactive,
         verbose_console: args.verbose > 1,
     })

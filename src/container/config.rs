@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use husk_init::job::{Limit, Process};
+use husk_init::job::{Limit, PROBE_PATH, Process};
 use serde_json::{Value, json};
 
 use super::cgroups::{self, Cgroups, Kind};
@@ -110,7 +110,7 @@ pub fn build(
             "rlimits": limits.iter().map(limit).collect::<Vec<_>>(),
             "noNewPrivileges": true,
         },
-        "mounts": mounts(around),
+        "mounts": mounts(spec, around),
         "linux": {
             "namespaces": namespaces,
             "cgroupsPath": cgroup,
@@ -149,30 +149,35 @@ fn limit(limit: &Limit) -> Value {
     json!({"type": format!("RLIMIT_{name}"), "soft": limit.soft, "hard": limit.hard})
 }
 
-fn mounts(around: Surroundings) -> Value {
+fn mounts(spec: &ContainerSpec, around: Surroundings) -> Value {
     let mount = |kind: &str, at: &str, options: &str| {
         let options: Vec<_> = options.split(',').collect();
         json!({"type": kind, "source": kind, "destination": at, "options": options})
     };
     let terminals = "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620".to_owned()
         + if around.rootless { "" } else { TTY_GROUP };
-    json!([
+    let probe = spec.probe.iter().map(|file| {
+        let options = ["bind", "ro", "nosuid", "nodev"];
+        json!({"type": "bind", "source": file, "destination": PROBE_PATH, "options": options})
+    });
+    let fixed = [
         mount("proc", "/proc", "nosuid,noexec,nodev"),
         mount("tmpfs", "/dev", "nosuid,strictatime,mode=755,size=65536k"),
         mount("devpts", "/dev/pts", &terminals),
         mount(
             "tmpfs",
             "/dev/shm",
-            "nosuid,noexec,nodev,mode=1777,size=65536k"
+            "nosuid,noexec,nodev,mode=1777,size=65536k",
         ),
         mount("mqueue", "/dev/mqueue", "nosuid,noexec,nodev"),
         mount("sysfs", "/sys", "nosuid,noexec,nodev,ro"),
         mount(
             "cgroup",
             "/sys/fs/cgroup",
-            "nosuid,noexec,nodev,relatime,ro"
+            "nosuid,noexec,nodev,relatime,ro",
         ),
-    ])
+    ];
+    fixed.into_iter().chain(probe).collect()
 }
 
 /// Each tree of control groups too: the embedded runtime mounts them writable, and a limit is none that

@@ -1,4 +1,4 @@
-//! What the binary carries with it: the guest kernel, PID 1, and an image to try first.
+//! What the binary carries with it: the guest kernel, PID 1, the probe, and an image to try first.
 
 use std::io::Cursor;
 
@@ -15,6 +15,12 @@ pub const KERNEL: Carried = Carried {
 pub const INIT: Carried = Carried {
     bytes: include_bytes!(env!("HUSK_INIT")),
     sha256: env!("HUSK_INIT_SHA256"),
+};
+
+/// The program that measures a wall from the inside, a static ELF.
+pub const PROBE: Carried = Carried {
+    bytes: include_bytes!(env!("HUSK_PROBE")),
+    sha256: env!("HUSK_PROBE_SHA256"),
 };
 
 /// The image `busybox`, an OCI archive.
@@ -52,7 +58,7 @@ mod tests {
 
     #[test]
     fn what_is_carried_has_the_digest_that_was_computed_when_it_was_built() {
-        for carried in [KERNEL, INIT] {
+        for carried in [KERNEL, INIT, PROBE] {
             assert_eq!(Digest::of(carried.bytes).hex(), carried.sha256);
         }
     }

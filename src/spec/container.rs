@@ -52,6 +52,8 @@ pub struct ContainerSpec {
     pub runtime: OciRuntime,
     /// The image's tree as a directory.
     pub tree: PathBuf,
+    /// A program of husk's own that stands in the root, read-only (`PROBE_PATH`).
+    pub probe: Option<PathBuf>,
     /// A directory on which this run's own files are mounted: empty, and shared by all runs.
     pub workspace: PathBuf,
     /// Most memory, bytes.

@@ -53,6 +53,8 @@ pub struct RunRequest {
     pub boot_timeout: Option<Duration>,
     /// Which wall.
     pub wall: Wall,
+    /// Run the probe instead of the image's program, as root and in `/`; the command is its arguments.
+    pub probe: bool,
     /// Connect stdin.
     pub stdin: bool,
     /// Let the kernel speak on its console.

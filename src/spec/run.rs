@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use husk_init::job::{GuestFile, Process};
+use husk_init::job::{GuestFile, PROBE_PATH, Process};
 
 use super::config::ImageConfig;
 use super::container::{Asked, Wall};
@@ -35,6 +35,8 @@ pub struct RunSpec {
     pub tmpfs: Vec<husk_init::job::Tmpfs>,
     /// The image's volumes.
     pub volumes: Vec<String>,
+    /// Whether the workload is the probe, which has to be put beside the image.
+    pub probe: bool,
     /// Guest memory, bytes.
     pub memory: u64,
     /// Virtual CPUs.
@@ -133,6 +135,7 @@ impl RunSpec {
             read_only: request.read_only,
             tmpfs,
             volumes: image.volumes.clone(),
+            probe: request.probe,
             memory: memory.unwrap_or(DEFAULT_MEMORY),
             cpus,
             kernel: request.kernel,
@@ -159,9 +162,8 @@ fn build_process(
             .push("no command given, and the image names none: add one".to_owned());
     }
     let typed = request.workdir.as_deref();
-    let cwd = typed
-        .or(Some(image.workdir.as_str()).filter(|dir| !dir.is_empty()))
-        .unwrap_or("/");
+    let own = (!request.probe && !image.workdir.is_empty()).then_some(image.workdir.as_str());
+    let cwd = typed.or(own).unwrap_or("/");
     // An image may say `app` and mean `/app`; a person who types `app` may mean the host's.
     if typed.is_some() && !cwd.starts_with('/') {
         problems
@@ -173,7 +175,9 @@ fn build_process(
     } else {
         format!("/{cwd}")
     };
-    let user = request.user.as_deref().unwrap_or(&image.user);
+    // Empty is root.
+    let own = if request.probe { "" } else { &image.user };
+    let user = request.user.as_deref().unwrap_or(own);
     let parsed = request
         .ulimits
         .iter()
@@ -190,7 +194,12 @@ fn build_process(
 }
 
 /// Docker's rule: a typed entry point drops the image's CMD too; a typed command replaces CMD.
+/// The probe needs nothing of the image.
 fn command(request: &RunRequest, image: &ImageConfig) -> Vec<Vec<u8>> {
+    if request.probe {
+        let probe = [PROBE_PATH.into()];
+        return probe.into_iter().chain(request.command.clone()).collect();
+    }
     let bytes = |words: &[String]| {
         words
             .iter()
@@ -322,6 +331,26 @@ mod tests {
         assert_eq!(argv(typed), ["/entry", "x"]);
         assert_eq!(argv(other), ["sh"]);
         assert_eq!(argv(cleared), ["x"]);
+    }
+
+    #[test]
+    fn the_probe_is_nothing_of_the_images() {
+        let image = ImageConfig {
+            user: "app".to_owned(),
+            workdir: "/srv".to_owned(),
+            ..image()
+        };
+        let request = RunRequest {
+            probe: true,
+            command: vec![b"--suite".to_vec(), b"cpu".to_vec()],
+            ..RunRequest::default()
+        };
+        let spec = RunSpec::new(request, &image, "0123456789ab").unwrap();
+        let words: [&[u8]; 3] = [b"/.husk-probe", b"--suite", b"cpu"];
+        assert!(spec.probe);
+        assert_eq!(spec.process.argv, words);
+        assert_eq!(spec.process.cwd, b"/");
+        assert!(spec.process.user.is_empty());
     }
 
     #[test]

@@ -27,7 +27,8 @@ fn has_runc() -> bool {
 
 #[test]
 fn the_wall_is_as_high_as_dockers() {
-    let script = "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status | tr -s '\\t ' ' ';
+    let script =
+        "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status | tr -s '\\t ' ' ';
         mount -t tmpfs none /mnt 2>/dev/null || echo no mount;
         unshare -U true 2>/dev/null || echo no user namespace;
         dmesg >/dev/null 2>&1 || echo no kernel log;
@@ -41,8 +42,18 @@ fn the_wall_is_as_high_as_dockers() {
     let (mask, rest) = lines.split_at(4);
     // CAP_MKNOD, bit 27, only where the host tells devices apart.
     let masks = ["00000000a80425fb", "00000000a00425fb"];
-    assert!(masks.iter().any(|bits| mask[0] == format!("CapEff: {bits}")), "{out}");
-    assert!(masks.iter().any(|bits| mask[1] == format!("CapBnd: {bits}")), "{out}");
+    assert!(
+        masks
+            .iter()
+            .any(|bits| mask[0] == format!("CapEff: {bits}")),
+        "{out}"
+    );
+    assert!(
+        masks
+            .iter()
+            .any(|bits| mask[1] == format!("CapBnd: {bits}")),
+        "{out}"
+    );
     assert_eq!(mask[2..], ["NoNewPrivs: 1", "Seccomp: 2"]);
     assert_eq!(
         rest,
@@ -62,7 +73,9 @@ fn the_wall_is_as_high_as_dockers() {
 #[test]
 fn an_ordinary_user_has_containers_too() {
     if !is_root() {
-        return skip("becoming an ordinary user: the tests are one, and every test above was theirs");
+        return skip(
+            "becoming an ordinary user: the tests are one, and every test above was theirs",
+        );
     }
     let husk = container();
     let home = tempfile::tempdir().unwrap();
@@ -76,12 +89,26 @@ fn an_ordinary_user_has_containers_too() {
         let program = command.get_program().to_owned();
         command = Command::new("unshare");
         command.args(["-m", "sh", "-c", &shell, "sh"]);
-        command.arg(program).args(words).env("HUSK_HOME", home.path().join("store"));
+        command
+            .arg(program)
+            .args(words)
+            .env("HUSK_HOME", home.path().join("store"));
         said(command.output().unwrap())
     };
-    rustix::fs::chown(home.path(), Some(rustix::process::Uid::from_raw(60123)), None).unwrap();
-    let alone = stranger("", "id -u; rm -r /etc/group && mkdir /etc/group && ls -ld /etc/group | cut -c1-10");
-    assert_eq!((alone.out().as_str(), alone.stderr.as_str()), ("0\ndrwxr-xr-x\n", ""));
+    rustix::fs::chown(
+        home.path(),
+        Some(rustix::process::Uid::from_raw(60123)),
+        None,
+    )
+    .unwrap();
+    let alone = stranger(
+        "",
+        "id -u; rm -r /etc/group && mkdir /etc/group && ls -ld /etc/group | cut -c1-10",
+    );
+    assert_eq!(
+        (alone.out().as_str(), alone.stderr.as_str()),
+        ("0\ndrwxr-xr-x\n", "")
+    );
     if !Path::new("/usr/bin/newuidmap").exists() {
         return skip("a user with subordinate ids: newuidmap is not installed");
     }
@@ -90,7 +117,11 @@ fn an_ordinary_user_has_containers_too() {
     // newuidmap knows users by name.
     let users = fs::read_to_string("/etc/passwd").unwrap();
     let passwd = home.path().join("passwd");
-    fs::write(&passwd, format!("{users}stranger:x:{STRANGER}:{STRANGER}::/:/bin/sh\n")).unwrap();
+    fs::write(
+        &passwd,
+        format!("{users}stranger:x:{STRANGER}:{STRANGER}::/:/bin/sh\n"),
+    )
+    .unwrap();
     let setup = format!(
         "for file in /etc/subuid /etc/subgid; do mount --bind {0} $file; done
         mount --bind {1} /etc/passwd; export HUSK_HOME={2}",
@@ -98,7 +129,10 @@ fn an_ordinary_user_has_containers_too() {
         passwd.display(),
         home.path().join("other").display()
     );
-    let many = stranger(&setup, "chown 33:100 /root && stat -c %u:%g /root; cat /proc/self/uid_map | tr -s \" \"");
+    let many = stranger(
+        &setup,
+        "chown 33:100 /root && stat -c %u:%g /root; cat /proc/self/uid_map | tr -s \" \"",
+    );
     assert_eq!(
         (many.out().as_str(), many.stderr.as_str()),
         ("33:100\n 0 60123 1\n 1 300000 65536\n", ""),

@@ -17,7 +17,7 @@ use crate::job::Job;
 use crate::wire::{Reader, WireError, Writer};
 
 /// Version of the frames and everything in them.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// The host's vsock address (virtio spec 5.10.4: well-known CID 2).
 pub const HOST_CID: u32 = 2;
@@ -263,6 +263,7 @@ mod tests {
                 options: b"size=1m".to_vec(),
             }],
             volumes: vec![b"/data".to_vec()],
+            probe: true,
             process: Process {
                 argv: vec![b"sh".to_vec(), b"\xff\xfe".to_vec()],
                 env: vec![b"A=b".to_vec()],

@@ -4,6 +4,9 @@
 
 use crate::wire::{Reader, WireError, Writer};
 
+/// Where the probe is, behind either wall; on the disk of a machine too, beside init.
+pub const PROBE_PATH: &str = "/.husk-probe";
+
 /// What the guest is to become, and the process it is to run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Job {
@@ -21,6 +24,8 @@ pub struct Job {
     pub tmpfs: Vec<Tmpfs>,
     /// The image's VOLUME paths: created if missing, writable even when the root is not.
     pub volumes: Vec<Vec<u8>>,
+    /// Whether the disk has the probe, which is to be at [`PROBE_PATH`] of the image too, read-only.
+    pub probe: bool,
     /// The workload.
     pub process: Process,
 }
@@ -93,6 +98,7 @@ impl Job {
             out.bytes(&mount.options);
         });
         out.list(&self.volumes, |out, path| out.bytes(path));
+        out.bool(self.probe);
         self.process.write(out);
     }
 
@@ -116,6 +122,7 @@ impl Job {
                 })
             })?,
             volumes: from.list(Reader::bytes)?,
+            probe: from.bool()?,
             process: Process::read(from)?,
         })
     }

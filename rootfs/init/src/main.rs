@@ -8,6 +8,7 @@ mod identity;
 mod kmsg;
 mod mounts;
 mod pid1;
+mod probe;
 mod reap;
 mod relay;
 mod root;

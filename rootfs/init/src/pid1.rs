@@ -10,7 +10,7 @@ use husk_init::frame::Frame;
 use crate::control::{Control, Stop};
 use crate::kmsg::Kmsg;
 use crate::session::Session;
-use crate::{identity, mounts, reap, root};
+use crate::{identity, mounts, probe, reap, root};
 use husk_init::sys::{self, mount, process};
 use husk_init::{files, places};
 
@@ -53,6 +53,9 @@ fn live(control: &mut Control, prepared: Result<(), Failure>) -> Result<(), Stop
     identity::adopt(&job)?;
     files::write(&job.files)?;
     places::make(&job)?;
+    if job.probe {
+        probe::show()?;
+    }
     if job.read_only {
         root::seal()?;
     }

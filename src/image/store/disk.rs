@@ -1,11 +1,12 @@
 //! The disk of a machine: metadata over the layers' blobs, and the files that the binary carries.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::load::put;
+use super::load::{put, settle};
 use super::{Image, Store, failed};
 use crate::image::codec;
 use crate::image::compress::decompress_zstd;
@@ -22,6 +23,9 @@ const EDITION: u32 = 1;
 
 /// Directories at the root of the disk, for init to mount on.
 const MOUNT_POINTS: [&[u8]; 5] = [b"dev", b"mnt", b"proc", b"run", b"sys"];
+
+/// Permissions of files that the binary carries.
+const EXECUTABLE: u32 = 0o755;
 
 /// Where the image's tree is.
 const IMAGE_ROOT: &[u8] = b"rootfs";
@@ -41,6 +45,15 @@ pub struct Carried {
     /// Their SHA-256 in hexadecimal, computed when the binary was built: hashing them again would be
     /// most of a run's own work.
     pub sha256: &'static str,
+}
+
+/// A carried file that stands beside init on the disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Beside {
+    /// Its name at the root of the disk.
+    pub name: &'static str,
+    /// The file, executable.
+    pub file: Carried,
 }
 
 /// Why layers do not fit together: the number of the layer, and what it has.
@@ -74,22 +87,34 @@ fn read_tree(folder: &Path) -> Result<LayerTree, Error> {
 }
 
 impl Store {
-    /// The disk of `image` with `init` as its PID 1. Made once, and the same for every image of
-    /// the same layers.
-    pub fn rootfs(&self, image: &Image, init: Carried) -> Result<Rootfs, Error> {
+    /// The disk of `image` with `init` as its PID 1, and maybe another file. Made once, and the same
+    /// for every image of the same layers.
+    pub fn rootfs(
+        &self,
+        image: &Image,
+        init: Carried,
+        beside: Option<Beside>,
+    ) -> Result<Rootfs, Error> {
         let _lock = self.lock_shared()?;
-        let init_file = self.own_file(init, |bytes| Ok(bytes.to_vec()))?;
-        let metadata = self.root.join("disks").join(disk_key(image, init).hex());
+        let init_file = self.plain_file(init)?;
+        let beside_file = beside
+            .map(|beside| self.plain_file(beside.file))
+            .transpose()?;
+        let key = disk_key(image, init, beside);
+        let metadata = self.root.join("disks").join(key.hex());
         let folders: Vec<_> = image
             .layers
             .iter()
             .map(|layer| self.layer(*layer))
             .collect();
         if !metadata.exists() {
-            self.write_disk(image, &folders, init.bytes.len() as u64, &metadata)?;
+            self.write_disk(image, &folders, init, beside, &metadata)?;
         }
         let blobs = folders.iter().map(|folder| folder.join(BLOB));
-        let files = [metadata, init_file].into_iter().chain(blobs);
+        let files = [metadata, init_file]
+            .into_iter()
+            .chain(blobs)
+            .chain(beside_file);
         let pieces = files.map(|file| {
             let len = fs::metadata(&file).map_err(failed("read", &file))?.len();
             Ok(Piece {
@@ -110,20 +135,36 @@ impl Store {
         self.own_file(packed, decompress_zstd)
     }
 
+    /// A carried program as a file of the host, executable.
+    pub fn carried(&self, file: Carried) -> Result<PathBuf, Error> {
+        let _lock = self.lock_shared()?;
+        self.plain_file(file)
+    }
+
+    /// Writes the metadata: init is blob 0, the layers follow, and what is beside them is the last.
     fn write_disk(
         &self,
         image: &Image,
         folders: &[PathBuf],
-        init_len: u64,
+        init: Carried,
+        beside: Option<Beside>,
         place: &Path,
     ) -> Result<(), Error> {
         let merged = merge(folders)?;
-        let (mut tree, blobs) = merged.map_err(|(_, refusal)| Error::Layers {
+        let (mut tree, layers) = merged.map_err(|(_, refusal)| Error::Layers {
             id: image.id,
             refusal,
         })?;
-        tree.put_below(IMAGE_ROOT, outer(init_len));
-        let blobs: Vec<u64> = [init_len].into_iter().chain(blobs).collect();
+        let programs = [("init", 0, init)]
+            .into_iter()
+            .chain(beside.map(|beside| (beside.name, layers.len() + 1, beside.file)));
+        tree.put_below(IMAGE_ROOT, outer(programs));
+        let length = |file: Carried| file.bytes.len() as u64;
+        let blobs: Vec<u64> = [length(init)]
+            .into_iter()
+            .chain(layers)
+            .chain(beside.map(|beside| length(beside.file)))
+            .collect();
         let metadata = erofs::write(&tree, &blobs).map_err(|error| Error::Load {
             origin: image.id.to_string(),
             fault: Fault::Store(io::Error::other(error)),
@@ -132,7 +173,12 @@ impl Store {
         put(&staging.path().join("disk"), &metadata, place)
     }
 
-    /// A file made from bytes that the binary carries, under their digest.
+    fn plain_file(&self, carried: Carried) -> Result<PathBuf, Error> {
+        self.own_file(carried, |bytes| Ok(bytes.to_vec()))
+    }
+
+    /// A file made from bytes that the binary carries, under their digest. Anybody may execute it: a
+    /// container's user too, who is not the store's.
     fn own_file(
         &self,
         carried: Carried,
@@ -142,43 +188,103 @@ impl Store {
         if !place.exists() {
             let content = unpack(carried.bytes).map_err(failed("unpack", &place))?;
             let staging = self.staging()?;
-            put(&staging.path().join("file"), &content, &place)?;
+            let aside = staging.path().join("file");
+            let write = || {
+                fs::write(&aside, &content)?;
+                fs::set_permissions(&aside, Permissions::from_mode(EXECUTABLE))
+            };
+            write().map_err(failed("write", &aside))?;
+            settle(&aside, &place)?;
         }
         Ok(place)
     }
 }
 
-/// What stands beside the image on its disk: init, and directories to mount on.
-fn outer(init_len: u64) -> Vec<(&'static [u8], Inode)> {
+/// What stands beside the image on its disk: programs, each in a blob of its own, and directories to
+/// mount on.
+fn outer<'p>(programs: impl Iterator<Item = (&'p str, usize, Carried)>) -> Vec<(&'p [u8], Inode)> {
     let meta = Meta {
         mode: 0o755,
         ..Meta::default()
     };
-    let init = Inode {
-        kind: Kind::File {
-            blob: 0,
-            size: init_len,
+    let program = |(name, blob, file): (&'p str, usize, Carried)| {
+        let kind = Kind::File {
+            blob,
+            size: file.bytes.len() as u64,
             offset: 0,
-        },
-        meta: meta.clone(),
+        };
+        let meta = meta.clone();
+        (name.as_bytes(), Inode { kind, meta })
     };
     let directory = || Inode {
         kind: Kind::Directory(BTreeMap::new()),
         meta: meta.clone(),
     };
     let mount_points = MOUNT_POINTS.map(|name| (name, directory()));
-    [(&b"init"[..], init)]
-        .into_iter()
-        .chain(mount_points)
-        .collect()
+    programs.map(program).chain(mount_points).collect()
 }
 
 /// Everything that a disk depends on.
-pub(super) fn disk_key(image: &Image, init: Carried) -> Digest {
+fn disk_key(image: &Image, init: Carried, beside: Option<Beside>) -> Digest {
     let layers: String = image
         .layers
         .iter()
         .map(|layer| format!("{layer}\n"))
         .collect();
-    Digest::of(format!("{EDITION}\nsha256:{}\n{layers}", init.sha256).as_bytes())
+    let beside = beside
+        .map(|Beside { name, file }| format!("{name} sha256:{}\n", file.sha256))
+        .unwrap_or_default();
+    Digest::of(format!("{EDITION}\nsha256:{}\n{layers}{beside}", init.sha256).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{Limits, Source};
+    use std::io::Cursor;
+
+    const INIT: Carried = Carried {
+        bytes: b"init",
+        sha256: "1111",
+    };
+    const BESIDE: Beside = Beside {
+        name: "extra",
+        file: Carried {
+            bytes: b"extra file",
+            sha256: "2222",
+        },
+    };
+
+    fn store_with_image() -> (tempfile::TempDir, Store, Image) {
+        const ARCHIVE: &[u8] = include_bytes!("../../../rootfs/busybox/busybox.tar");
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let source = Source::Stream(Box::new(Cursor::new(ARCHIVE)));
+        let image = store.load(source, &Limits::default()).unwrap().remove(0);
+        (folder, store, image)
+    }
+
+    #[test]
+    fn what_is_beside_comes_last_and_makes_another_disk() {
+        let (_folder, store, image) = store_with_image();
+        let plain = store.rootfs(&image, INIT, None).unwrap().disk;
+        let with = store.rootfs(&image, INIT, Some(BESIDE)).unwrap().disk;
+        assert_eq!(with.len(), plain.len() + 1);
+        assert_ne!(with[0].file, plain[0].file);
+        let mut same = with[1..].iter().zip(&plain[1..]);
+        assert!(same.all(|(a, b)| a.file == b.file));
+        let file = &with[with.len() - 1].file;
+        assert_eq!(fs::read(file).unwrap(), BESIDE.file.bytes);
+        assert_eq!(*file, store.carried(BESIDE.file).unwrap());
+        let mode = fs::metadata(file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, EXECUTABLE);
+    }
+
+    #[test]
+    fn a_disk_without_it_has_the_key_that_it_always_had() {
+        let (_folder, _store, image) = store_with_image();
+        let text = format!("1\nsha256:1111\n{}\n", image.layers[0]);
+        assert_eq!(image.layers.len(), 1);
+        assert_eq!(disk_key(&image, INIT, None), Digest::of(text.as_bytes()));
+    }
 }

@@ -1,7 +1,6 @@
 //! Taking images in: everything is unpacked and verified aside, and becomes visible when whole.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Store, failed, images::Image};
@@ -134,10 +133,13 @@ impl Store {
 
 /// Writes a file aside and renames it to its place.
 pub fn put(aside: &Path, bytes: &[u8], place: &Path) -> Result<(), Error> {
-    let write = || -> io::Result<()> {
-        fs::write(aside, bytes)?;
-        fs::File::open(aside)?.sync_data()
-    };
-    write().map_err(failed("write", aside))?;
+    fs::write(aside, bytes).map_err(failed("write", aside))?;
+    settle(aside, place)
+}
+
+/// Renames a file that was written aside to its place, once its bytes are on the disk.
+pub fn settle(aside: &Path, place: &Path) -> Result<(), Error> {
+    let sync = || fs::File::open(aside)?.sync_data();
+    sync().map_err(failed("write", aside))?;
     fs::rename(aside, place).map_err(failed("create", place))
 }

@@ -8,7 +8,7 @@
 //! refs/NAME            the ID of the image of that name
 //! disks/KEY            EROFS metadata over a list of layers
 //! trees/KEY/           root: a list of layers as a directory; made when somebody needs one
-//! files/DIGEST         what the binary carries: kernel, init
+//! files/DIGEST         what the binary carries: kernel, init, probe
 //! tmp/                 what is not finished
 //! ```
 //! Everything is made below `tmp` and renamed to its place when it is whole, contents before what
@@ -31,7 +31,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::digest::Digest;
 use super::error::Error;
-pub use disk::{Carried, Rootfs};
+pub use disk::{Beside, Carried, Rootfs};
 pub use images::Image;
 pub use prune::{Left, Reclaimed, Why};
 use staging::Staging;

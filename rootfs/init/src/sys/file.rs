@@ -74,6 +74,13 @@ pub fn make_device(path: &CStr, major: c_uint, minor: c_uint) -> Result<()> {
     check(unsafe { libc::mknod(path.as_ptr(), mode, libc::makedev(major, minor)) }).map(drop)
 }
 
+/// Makes a block device that only its owner reads and writes.
+pub fn make_disk(path: &CStr, device: libc::dev_t) -> Result<()> {
+    let mode = libc::S_IFBLK | 0o600;
+    // SAFETY: `path` is a NUL-terminated string that outlives the call.
+    check(unsafe { libc::mknod(path.as_ptr(), mode, device) }).map(drop)
+}
+
 /// Makes a symbolic link at `path`.
 pub fn symlink(target: &CStr, path: &CStr) -> Result<()> {
     // SAFETY: both are NUL-terminated strings that outlive the call.
@@ -86,7 +93,13 @@ pub fn unlink(path: &CStr) -> Result<()> {
     check(unsafe { libc::unlink(path.as_ptr()) }).map(drop)
 }
 
-/// Owner and permissions of what `path` names, links followed.
+/// Removes an empty directory.
+pub fn rmdir(path: &CStr) -> Result<()> {
+    // SAFETY: `path` is a NUL-terminated string that outlives the call.
+    check(unsafe { libc::rmdir(path.as_ptr()) }).map(drop)
+}
+
+/// Owner, permissions and device of what `path` names, links followed.
 pub fn stat(path: &CStr) -> Result<libc::stat> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: `path` is NUL-terminated and the kernel fills the whole structure.

@@ -19,6 +19,12 @@ pub fn mount(
     check(unsafe { libc::mount(source, target, kind, flags, data.cast()) }).map(drop)
 }
 
+/// Takes away what is mounted at `target`.
+pub fn unmount(target: &CStr) -> Result<()> {
+    // SAFETY: `target` is a NUL-terminated string that outlives the call.
+    check(unsafe { libc::umount2(target.as_ptr(), 0) }).map(drop)
+}
+
 /// Changes the working directory.
 pub fn chdir(path: &CStr) -> Result<()> {
     // SAFETY: `path` is a NUL-terminated string that outlives the call.
