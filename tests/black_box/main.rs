@@ -12,6 +12,7 @@ mod image_config;
 mod inside;
 mod layers;
 mod machines;
+mod probe;
 mod signals;
 mod store;
 mod streams;

@@ -17,6 +17,7 @@ mod measure;
 mod report;
 mod suites;
 mod sys;
+mod tamper;
 
 use std::env;
 use std::io::{self, Write};
@@ -28,13 +29,23 @@ use report::Report;
 /// The hidden word of the process that `syscall.fork_exec` starts.
 const EXIT_AT_ONCE: &str = "--exit-at-once";
 
+/// The hidden word of tests ([`tamper`]).
+const TAMPER: &str = "--tamper";
+
 fn main() -> ExitCode {
-    if env::args_os()
-        .nth(1)
-        .is_some_and(|word| word == EXIT_AT_ONCE)
-    {
-        return ExitCode::SUCCESS;
+    let mut words = env::args_os();
+    let called = words.next();
+    match words.next() {
+        Some(word) if word == EXIT_AT_ONCE => ExitCode::SUCCESS,
+        Some(word) if word == TAMPER => match tamper::is_refused(called, &mut io::stdout()) {
+            Ok(true) => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        },
+        _ => measure_all(),
     }
+}
+
+fn measure_all() -> ExitCode {
     let args = match Args::parse(env::args_os().skip(1)) {
         Ok(args) => args,
         Err(problem) => {

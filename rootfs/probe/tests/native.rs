@@ -76,3 +76,14 @@ fn words_that_are_not_understood_are_refused_with_the_usage() {
         "{stderr}"
     );
 }
+
+#[test]
+fn a_program_that_can_be_changed_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy");
+    fs::copy(env!("CARGO_BIN_EXE_husk-probe"), &copy).unwrap();
+    let output = Command::new(&copy).arg("--tamper").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(stdout.contains("chmod: done\nrename: done\n"), "{stdout}");
+}

@@ -60,15 +60,24 @@ fn measure_place(
     take("create", create(budget, scratch).map(Figure::time));
     take("stat", stat(budget, scratch).map(Figure::time));
     take("unlink", unlink(budget, scratch).map(Figure::time));
-    take("write_4k", write(budget, scratch, SMALL));
-    take("write_1m", write(budget, scratch, LARGE));
-    let file = scratch.at("read");
-    if let Err(error) = make_large(&file) {
-        return take("read_1m", Err(error));
-    }
-    take("read_1m", read(budget, &file, 0));
-    let direct = read(budget, &file, libc::O_DIRECT);
-    take("read_1m_direct", direct.map_err(explain_direct));
+    let mut large = match Large::new(scratch.at("large")) {
+        Ok(large) => large,
+        Err(error) => return take("large_file", Err(error)),
+    };
+    take("write_4k", large.write(budget, SMALL).map(Figure::time));
+    let took = large.write(budget, LARGE);
+    take("write_1m", took.map(throughput));
+    take("read_1m", large.read(budget, 0).map(throughput));
+    let took = large.read(budget, libc::O_DIRECT);
+    take(
+        "read_1m_direct",
+        took.map(throughput).map_err(explain_direct),
+    );
+}
+
+/// Of large pieces.
+fn throughput(nanoseconds: f64) -> Figure {
+    Figure::throughput(LARGE, nanoseconds)
 }
 
 /// A directory of this process alone, removed when dropped.
@@ -145,51 +154,53 @@ fn stat(budget: Duration, scratch: &Scratch) -> io::Result<f64> {
     try_time(Pace::free(budget), |_| fs::metadata(&path).map(drop))
 }
 
-/// Writes go round in a file that has its length already, so that none of them adds blocks.
-fn write(budget: Duration, scratch: &Scratch, len: u32) -> io::Result<Figure> {
-    let path = scratch.at("write");
-    make_large(&path)?;
-    let file = OpenOptions::new().write(true).open(&path)?;
-    let bytes = vec![0x5a; len as usize];
-    let took = try_time(Pace::free(budget), |number| {
-        file.write_all_at(&bytes, offset(number, len))?;
-        file.sync_all()
-    })?;
-    fs::remove_file(&path)?;
-    Ok(if len == LARGE {
-        Figure::throughput(len, took)
-    } else {
-        Figure::time(took)
-    })
+/// A file of [`PIECES`] large pieces, which are on the disk: writes go round in it, and none of them adds
+/// blocks.
+struct Large {
+    path: PathBuf,
+    /// At a multiple of a page, as O_DIRECT wants it.
+    buffer: Mapping,
 }
 
+impl Large {
+    fn new(path: PathBuf) -> io::Result<Self> {
+        let mut buffer = Mapping::new(LARGE as usize)?;
+        buffer.fill();
+        let mut file = File::create_new(&path)?;
+        for _ in 0..PIECES {
+            file.write_all(buffer.bytes())?;
+        }
+        file.sync_all()?;
+        Ok(Self { path, buffer })
+    }
+
+    /// Nanoseconds of writing and syncing `len` bytes.
+    fn write(&mut self, budget: Duration, len: u32) -> io::Result<f64> {
+        let file = OpenOptions::new().write(true).open(&self.path)?;
+        let bytes = &self.buffer.bytes()[..len as usize];
+        try_time(Pace::free(budget), |number| {
+            file.write_all_at(bytes, offset(number, len))?;
+            file.sync_all()
+        })
+    }
+
+    /// Nanoseconds of reading a large piece.
+    fn read(&mut self, budget: Duration, flags: libc::c_int) -> io::Result<f64> {
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(&self.path)?;
+        let bytes = self.buffer.bytes();
+        try_time(Pace::free(budget), |number| {
+            file.read_exact_at(bytes, offset(number, LARGE))
+        })
+    }
+}
+
+/// Where the write or read number `number` begins.
 fn offset(number: u64, len: u32) -> u64 {
     let pieces = PIECES * u64::from(LARGE) / u64::from(len);
     number % pieces * u64::from(len)
-}
-
-/// A file of [`PIECES`] large pieces, on the disk.
-fn make_large(path: &Path) -> io::Result<()> {
-    let mut file = File::create_new(path)?;
-    let piece = vec![0xa5; LARGE as usize];
-    for _ in 0..PIECES {
-        file.write_all(&piece)?;
-    }
-    file.sync_all()
-}
-
-fn read(budget: Duration, path: &Path, flags: libc::c_int) -> io::Result<Figure> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)?;
-    // O_DIRECT wants memory at a multiple of the disk's blocks.
-    let mut buffer = Mapping::new(LARGE as usize)?;
-    buffer.fill();
-    let took = try_time(Pace::free(budget), |number| {
-        file.read_exact_at(buffer.bytes(), offset(number, LARGE))
-    })?;
-    Ok(Figure::throughput(LARGE, took))
 }
 
 /// EINVAL is how a file system says that it does not know O_DIRECT.
