@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! 7  cli                 arguments, one file per verb, exit codes
+//! 6  compare             one image behind several walls: samples, statistics, reports
 //! 5  run                 the story on one page: read it first
 //! 4  vmm                 a machine from a spec; the host's end of the talk with init
 //!    container           the namespace wall: the same, behind the host's own kernel
@@ -15,6 +16,7 @@
 
 pub mod boot;
 pub mod cli;
+pub mod compare;
 pub mod container;
 pub mod devices;
 pub mod image;

@@ -18,6 +18,7 @@ const FLOORS: [(&str, u8); 12] = [
     ("vmm", 4),
     ("container", 4),
     ("run", 5),
+    ("compare", 6),
     ("cli", 7),
     ("main", 7),
 ];
