@@ -9,9 +9,11 @@
 //! A [`Report`](report::Report) keeps samples and nothing derived from them, so that a figure can be
 //! computed anew, and differently, from any old report.
 
+pub mod check;
 pub mod figures;
 pub mod ordered;
 mod random;
+pub mod render;
 pub mod report;
 pub mod statistics;
 pub mod summary;

@@ -70,6 +70,16 @@ impl Relation {
         }
     }
 
+    /// The ratio of the medians in the sense of [`Relation::between`], however few samples there are.
+    pub fn of_medians(first: &Sample, second: &Sample, better: Better) -> Option<f64> {
+        let (first, second) = (first.median()?, second.median()?);
+        let ratio = match better {
+            Better::Lower => first / second,
+            Better::Higher => second / first,
+        };
+        ratio.is_finite().then_some(ratio)
+    }
+
     /// The ratio itself.
     pub fn value(self) -> Option<f64> {
         match self {
