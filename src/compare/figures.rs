@@ -57,45 +57,58 @@ fn of_start(start: &Start) -> [Figure; 2] {
 }
 
 fn of_footprint(footprint: &Footprint) -> Vec<Figure> {
-    let mut figures: Vec<_> = footprint
-        .points
-        .iter()
-        .flat_map(|point| of_point(&footprint.wall, point))
-        .collect();
-    figures.extend(footprint.throughput.iter().map(|point| {
+    let wall = footprint.wall.as_str();
+    let kinds: [fn(&str, &FootprintPoint) -> Option<Figure>; 4] = [pss, kernel, last, beside];
+    let points = kinds.iter().flat_map(|kind| {
+        let points = footprint.points.iter();
+        points.filter_map(move |point| kind(wall, point))
+    });
+    let rates = footprint.throughput.iter().map(|point| {
         let name = format!("starts, {} in parallel", point.parallel);
-        let rate = Some(point.starts_per_second);
-        single(&footprint.wall, name, ("1/s", Better::Higher), rate)
-    }));
-    figures
+        single(wall, name, ("1/s", Better::Higher), point.starts_per_second)
+    });
+    points.chain(rates).collect()
 }
 
-fn of_point(wall: &str, point: &FootprintPoint) -> [Figure; 4] {
-    let n = match point.instances {
+fn pss(wall: &str, point: &FootprintPoint) -> Option<Figure> {
+    let name = format!("PSS, {}", instances(point));
+    Some(single(wall, name, SIZE, point.pss_kib as f64))
+}
+
+fn kernel(wall: &str, point: &FootprintPoint) -> Option<Figure> {
+    let name = format!("kernel, {}", instances(point));
+    Some(single(wall, name, SIZE, point.kernel_kib? as f64))
+}
+
+/// The only instance added all there is, which the other sizes say.
+fn last(wall: &str, point: &FootprintPoint) -> Option<Figure> {
+    let name = format!("last of {}", instances(point));
+    let size = point.marginal_kib.filter(|_| point.instances > 1)?;
+    Some(single(wall, name, SIZE, size as f64))
+}
+
+fn beside(wall: &str, point: &FootprintPoint) -> Option<Figure> {
+    let name = format!("start beside {}", point.instances);
+    Some(single(wall, name, ("ms", Better::Lower), point.start_ms?))
+}
+
+const SIZE: (&str, Better) = ("KiB", Better::Lower);
+
+fn instances(point: &FootprintPoint) -> String {
+    match point.instances {
         1 => "1 instance".to_owned(),
         n => format!("{n} instances"),
-    };
-    let kib = |value: u64| value as f64;
-    let size = ("KiB", Better::Lower);
-    let kernel = point.kernel_kib.map(kib);
-    let last = format!("last of {n}");
-    let beside = format!("start beside {}", point.instances);
-    [
-        single(wall, format!("PSS, {n}"), size, Some(kib(point.pss_kib))),
-        single(wall, format!("kernel, {n}"), size, kernel),
-        single(wall, last, size, point.marginal_kib.map(kib)),
-        single(wall, beside, ("ms", Better::Lower), point.start_ms),
-    ]
+    }
 }
 
-fn single(wall: &str, name: String, kind: (&str, Better), value: Option<f64>) -> Figure {
+fn single(wall: &str, name: String, kind: (&str, Better), value: f64) -> Figure {
     Figure {
         suite: FOOTPRINT.to_owned(),
         name,
         unit: kind.0.to_owned(),
         better: kind.1,
         wall: wall.to_owned(),
-        sample: Sample::of(value),
+        sample: Sample::of([value]),
     }
 }
 

@@ -1,5 +1,8 @@
 //! What a report says, section by section, whatever it is rendered to.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use super::words::{Scale, number, plain, ratio, verdict};
 use crate::compare::figures::{FOOTPRINT, START};
 use crate::compare::report::{Kvm, Parity, Report, Surface};
@@ -64,6 +67,10 @@ pub fn sections(report: &Report, summary: &Summary) -> Vec<Section> {
     sections
 }
 
+/// What the times of the starts are.
+const MEANING: &str =
+    "From the execution of the command line to the first byte of output, and to the exit.";
+
 fn start(summary: &Summary) -> Section {
     let mut times = Table::with(&[
         "ms", "wall", ">n", ">p50", ">p95", ">p99", ">mean", ">min", ">max",
@@ -98,10 +105,10 @@ fn start(summary: &Summary) -> Section {
     Section {
         key: START.to_owned(),
         title: "Start".to_owned(),
-        texts: vec![
-            "From the execution of the command line to the first byte of output, and to the exit."
-                .to_owned(),
-        ],
+        texts: [MEANING.to_owned()]
+            .into_iter()
+            .chain(how_to_read(summary))
+            .collect(),
         tables,
     }
 }
@@ -191,7 +198,6 @@ fn suite_section(summary: &Summary, suite: &str) -> Section {
             ]);
         }
     }
-    let first = summary.walls.first().map_or("", String::as_str);
     let texts = match suite {
         FOOTPRINT => vec![
             "PSS is the memory of all an instance's processes, with shared pages in equal parts; \
@@ -200,17 +206,21 @@ fn suite_section(summary: &Summary, suite: &str) -> Section {
         ],
         _ => Vec::new(),
     };
-    let ratios = summary.walls.len() > 1;
-    let how = format!("The ratio is {first} over the wall of its line: above 1, {first} is worse.");
     Section {
         key: suite.to_owned(),
         title: capital(suite),
-        texts: texts
-            .into_iter()
-            .chain(ratios.then(|| plain(&how)))
-            .collect(),
+        texts: texts.into_iter().chain(how_to_read(summary)).collect(),
         tables: vec![table],
     }
+}
+
+fn how_to_read(summary: &Summary) -> Option<String> {
+    let [first, _, ..] = summary.walls.as_slice() else {
+        return None;
+    };
+    Some(plain(&format!(
+        "A ratio is {first} over the other wall, turned round for rates: above 1, {first} is worse."
+    )))
 }
 
 fn capital(word: &str) -> String {
@@ -265,7 +275,7 @@ fn surface(surfaces: &[Surface]) -> Section {
             .push([name.to_owned()].into_iter().chain(cells).collect());
     };
     let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
-    let counts = |map: &std::collections::BTreeMap<String, u64>| match map.len() {
+    let counts = |map: &BTreeMap<String, u64>| match map.len() {
         0 => "none".to_owned(),
         kinds => format!("{kinds} kinds, {} times", map.values().sum::<u64>()),
     };
@@ -298,9 +308,9 @@ fn surface(surfaces: &[Surface]) -> Section {
 }
 
 /// The names that count most, and how much.
-fn most(counts: &std::collections::BTreeMap<String, u64>) -> String {
+fn most(counts: &BTreeMap<String, u64>) -> String {
     let mut pairs: Vec<_> = counts.iter().collect();
-    pairs.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    pairs.sort_by_key(|(_, count)| Reverse(**count));
     let shown = pairs
         .iter()
         .take(SHOWN)

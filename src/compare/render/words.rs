@@ -67,16 +67,22 @@ impl<'a> Scale<'a> {
     }
 }
 
+/// A ratio: its hundredths are enough, and even around 1.
+pub fn times(value: f64) -> String {
+    match value {
+        v if (0.0995..9.995).contains(&v) => format!("{v:.2}"),
+        v => number(v),
+    }
+}
+
 /// `1.53 [1.48, 1.59]`, or why there is no ratio.
 pub fn ratio(relation: Relation) -> String {
     match relation {
-        Relation::Interval(ratio) => format!(
-            "{} [{}, {}]",
-            number(ratio.value),
-            number(ratio.low),
-            number(ratio.high)
-        ),
-        Relation::Single(value) => number(value),
+        Relation::Interval(ratio) => {
+            let [value, low, high] = [ratio.value, ratio.low, ratio.high].map(times);
+            format!("{value} [{low}, {high}]")
+        }
+        Relation::Single(value) => times(value),
         Relation::TooFew => "n too small".to_owned(),
         Relation::Undefined => "no ratio".to_owned(),
         Relation::Absent => "-".to_owned(),
