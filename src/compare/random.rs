@@ -35,8 +35,9 @@ impl SplitMix64 {
 
     /// From the standard normal distribution (Box, Muller 1958).
     pub(super) fn normal(&mut self) -> f64 {
+        use std::f64::consts::TAU;
         let radius = (-2.0 * self.uniform().ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
+        radius * (TAU * self.uniform()).cos()
     }
 }
 

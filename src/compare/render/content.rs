@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::words::{Scale, number, plain, ratio, verdict};
 use crate::compare::figures::{FOOTPRINT, START};
 use crate::compare::report::{Kvm, Parity, Report, Surface};
-use crate::compare::statistics::Sample;
+use crate::compare::statistics::{FEWEST, Sample};
 use crate::compare::summary::{Row, Summary};
 
 /// A part of a report under a heading of its own.
@@ -219,7 +219,8 @@ fn how_to_read(summary: &Summary) -> Option<String> {
         return None;
     };
     Some(plain(&format!(
-        "A ratio is {first} over the other wall, turned round for rates: above 1, {first} is worse."
+        "A ratio is {first} over the other wall, turned round for rates: above 1, {first} is worse. \
+         In brackets is its 95% interval, from {FEWEST} samples on."
     )))
 }
 

@@ -15,7 +15,7 @@ const TOP: f64 = 12.0;
 const CHARACTER: f64 = 7.0;
 
 /// Hatches, so that neighbours differ without colour.
-const HATCHES: [&str; 8] = [
+const HATCHES: [&str; 10] = [
     "",
     "M0 8L8 0M-2 2L2 -2M6 10L10 6",
     "M2 2h1M6 6h1",
@@ -24,6 +24,8 @@ const HATCHES: [&str; 8] = [
     "M4 0v8",
     "M0 8L8 0M0 0L8 8",
     "M0 4h8M4 0v8",
+    "M0 1h8M0 3h8M0 5h8M0 7h8",
+    "M1 0v8M3 0v8M5 0v8M7 0v8",
 ];
 
 /// The bars; nothing when no wall told its phases.

@@ -111,7 +111,7 @@ fn point(drawing: &mut Drawing, axis: &Axis, y: f64, relation: Relation) {
             };
             drawing.mark(0, (axis.place(ratio.value), y), 4.5, class);
         }
-        Relation::Single(value) => drawing.mark(1, (axis.place(value), y), 4.0, "w0 hollow"),
+        Relation::Single(value) => drawing.square(0, (axis.place(value), y), 4.0, "hollow"),
         Relation::TooFew | Relation::Undefined | Relation::Absent => {}
     }
 }

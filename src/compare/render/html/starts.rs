@@ -29,7 +29,8 @@ pub fn chart(summary: &Summary, row: &Row) -> String {
         .copied()
         .collect();
     let axis = Axis::over(&values, APART, LEFT, WIDTH - 20.0);
-    let bottom = TOP + LANE * lanes.len() as f64;
+    // The last lane's percentile is written below it.
+    let bottom = TOP + LANE * lanes.len() as f64 + 8.0;
     let mut drawing = Drawing::new(WIDTH, bottom + 38.0);
     grid(&mut drawing, &axis, &row.unit, bottom);
     for (lane, (wall, (name, sample))) in lanes.into_iter().enumerate() {

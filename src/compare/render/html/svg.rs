@@ -169,6 +169,12 @@ impl Drawing {
         self.put(format_args!("{shape}"));
     }
 
+    /// A square in the colour of the wall at `wall`, whatever that one's shape is.
+    pub fn square(&mut self, wall: usize, at: (f64, f64), size: f64, class: &str) {
+        let shape = marker(1, at, size, &format!("{} {class}", colour(wall)));
+        self.put(format_args!("{shape}"));
+    }
+
     /// Anything else.
     pub fn put(&mut self, element: std::fmt::Arguments<'_>) {
         writeln!(self.body, "{element}").expect("a String takes everything");
@@ -196,9 +202,12 @@ pub fn colour(wall: usize) -> String {
 
 /// The wall's shape as an element: circle, square, triangle, diamond.
 pub fn shape(wall: usize, (x, y): (f64, f64), size: f64, class: &str) -> String {
-    let class = format!("{} {class}", colour(wall));
-    let r = size;
-    let points: &[(f64, f64)] = match wall % 4 {
+    marker(wall, (x, y), size, &format!("{} {class}", colour(wall)))
+}
+
+/// The shape in the colour that `class` says.
+fn marker(shape: usize, (x, y): (f64, f64), r: f64, class: &str) -> String {
+    let points: &[(f64, f64)] = match shape % 4 {
         0 => return format!(r#"<circle cx="{x:.1}" cy="{y:.1}" r="{r:.1}" class="{class}"/>"#),
         1 => &[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
         2 => &[(0.0, -1.2), (1.1, 0.9), (-1.1, 0.9)],
