@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 
 const KERNEL: &str = "kernel/vmlinux.zst";
 
+const LOCK: &str = "kernel/source.lock";
+
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 fn main() {
@@ -23,9 +25,11 @@ fn main() {
         "rootfs/probe/Cargo.toml",
         "Cargo.lock",
         KERNEL,
+        LOCK,
     ] {
         println!("cargo::rerun-if-changed={input}");
     }
+    println!("cargo::rustc-env=HUSK_KERNEL_VERSION={}", kernel_version());
     let built = build_for_guest(&["husk-init", "husk-probe"]);
     println!(
         "cargo::rustc-env=HUSK_KERNEL_SHA256={}",
@@ -62,6 +66,13 @@ fn build_for_guest(programs: &[&str]) -> PathBuf {
         .expect("cargo runs");
     assert!(status.success(), "{programs:?} do not build: see above");
     build.join(TARGET).join("guest")
+}
+
+/// The version of the kernel's pinned source.
+fn kernel_version() -> String {
+    let lock = fs::read_to_string(LOCK).expect("the kernel's source is pinned");
+    let line = lock.lines().find_map(|line| line.strip_prefix("version="));
+    line.expect("by its version").to_owned()
 }
 
 fn sha256(file: &Path) -> String {

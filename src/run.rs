@@ -4,6 +4,8 @@
 
 mod embedded;
 
+pub use embedded::GUEST_KERNEL;
+
 use std::io;
 
 use husk_init::exit::Exit;
@@ -166,6 +168,42 @@ fn run_container(
         missing.push(lacks.text);
     })?;
     Ok(Outcome::new(spec.name, ending, missing, timeline))
+}
+
+/// What a request makes of an image, without running it.
+#[derive(Debug)]
+pub struct Described {
+    /// A reference that finds the image in the store.
+    pub reference: String,
+    /// The digest of its configuration.
+    pub digest: String,
+    /// What runs.
+    pub command: Vec<String>,
+    /// Memory, bytes.
+    pub memory: u64,
+    /// CPUs.
+    pub cpus: u32,
+}
+
+/// Finds the image, loading it where `reference` is an archive, and says what would run of it.
+pub fn describe(reference: &str, request: RunRequest) -> Result<Described, Error> {
+    let (_, image, spec) = find(reference, request, &mut Timeline::start())?;
+    let digest = image.id.to_string();
+    let words = spec.process.argv.iter();
+    Ok(Described {
+        // An archive is not loaded again for every run.
+        reference: if image::Source::of_transport(reference)?.is_some() {
+            digest.clone()
+        } else {
+            reference.to_owned()
+        },
+        digest,
+        command: words
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect(),
+        memory: spec.memory,
+        cpus: spec.cpus,
+    })
 }
 
 /// What both walls begin with: the image, and what will run of it.

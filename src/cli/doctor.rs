@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use serde_json::json;
 
 use super::Status;
-use super::output::say;
+use super::output::{Failure, say};
+use crate::compare::report;
 use crate::image::Store;
 use crate::kvm::{self, Flavour, Kvm};
 use crate::spec::sentence::sentence;
@@ -67,6 +68,16 @@ fn examine() -> Vec<Finding> {
     };
     findings.extend([memory(), cgroups(), user_namespaces(), store()]);
     findings
+}
+
+/// What runs machines here.
+pub fn kind_of_kvm() -> Result<report::Kvm, Failure> {
+    let failed = |error: kvm::Error| Failure::new(sentence(&error));
+    let kvm = Kvm::open().map_err(failed)?;
+    Ok(match Flavour::measure(&kvm).map_err(failed)? {
+        Flavour::Hardware => report::Kvm::Hardware,
+        Flavour::Software => report::Kvm::Software,
+    })
 }
 
 fn absent_kvm(error: &kvm::Error) -> Finding {

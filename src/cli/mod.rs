@@ -1,14 +1,17 @@
 //! The command line: arguments, one file per verb, exit codes.
 
+mod compare;
 mod doctor;
 mod env;
 mod images;
 mod inspect;
 mod load;
 mod output;
+mod progress;
 mod prune;
 mod rmi;
 mod run;
+mod workload;
 
 use std::process::ExitCode;
 
@@ -35,6 +38,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(Box<run::Args>),
+    Compare(Box<compare::Args>),
     Load(load::Args),
     Images(images::Args),
     Rmi(rmi::Args),
@@ -75,6 +79,7 @@ pub fn main() -> ExitCode {
 fn dispatch(verb: Verb) -> Status {
     match verb {
         Verb::Run(args) => run::run(*args),
+        Verb::Compare(args) => compare::compare(*args),
         Verb::Load(args) => load::load(args),
         Verb::Images(args) => images::images(&args),
         Verb::Rmi(args) => rmi::rmi(&args),

@@ -23,6 +23,11 @@ impl Failure {
         }
     }
 
+    /// The same, with another exit status.
+    pub fn with_status(self, status: u8) -> Self {
+        Self { status, ..self }
+    }
+
     /// Prints each line as `husk: …`.
     pub fn print(&self) {
         for line in &self.lines {

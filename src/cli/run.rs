@@ -3,53 +3,22 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
 
+use super::Status;
 use super::output::Failure;
-use super::{Status, env};
+use super::workload::Workload;
 use crate::run::{self, Outcome};
 use crate::spec::{Missing, OciRuntime, RunRequest, Wall, units};
 
 /// Run an image in a machine of its own
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Set an environment variable; KEY alone takes its value from here
-    #[arg(short, long = "env", value_name = "KEY[=VALUE]")]
-    env: Vec<OsString>,
-    /// Read environment variables from a file, one KEY=VALUE per line
-    #[arg(long, value_name = "FILE")]
-    env_file: Vec<PathBuf>,
-    /// Working directory of the workload, made if missing
-    #[arg(short, long, value_name = "DIR")]
-    workdir: Option<String>,
-    /// User of the workload: name|uid[:group|gid]
-    #[arg(short, long, value_name = "USER")]
-    user: Option<String>,
-    /// Replace the image's entry point; empty clears it
-    #[arg(long, value_name = "COMMAND")]
-    entrypoint: Option<OsString>,
-    /// Host name of the guest
-    #[arg(long, value_name = "NAME")]
-    hostname: Option<String>,
-    /// Memory of the guest, like 256m or 2g [default: 512m]
-    #[arg(short, long, value_name = "SIZE")]
-    memory: Option<String>,
-    /// CPUs of the guest
-    #[arg(long, value_name = "N")]
-    cpus: Option<u32>,
-    /// Refuse writes to the root file system
-    #[arg(long)]
-    read_only: bool,
-    /// Mount an empty file system in memory, like /run:size=64m,mode=1777
-    #[arg(long, value_name = "PATH[:OPTIONS]")]
-    tmpfs: Vec<String>,
-    /// Set a resource limit, like nofile=1024:4096
-    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
-    ulimit: Vec<String>,
+    #[command(flatten)]
+    workload: Workload,
     /// Boot this kernel (ELF or bzImage) instead of the embedded one
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
@@ -136,26 +105,8 @@ pub fn run(args: Args) -> Status {
 }
 
 fn build_request(args: Args) -> Result<RunRequest, Failure> {
-    let mut env = Vec::new();
-    for file in &args.env_file {
-        env.extend(env::read_file(file)?);
-    }
-    for word in &args.env {
-        env.push(env::parse_word(word).map_err(Failure::new)?);
-    }
     Ok(RunRequest {
         name: args.name,
-        command: args.command.into_iter().map(OsString::into_vec).collect(),
-        entrypoint: args.entrypoint.map(OsString::into_vec),
-        env,
-        workdir: args.workdir,
-        user: args.user,
-        hostname: args.hostname,
-        memory: args.memory,
-        cpus: args.cpus,
-        read_only: args.read_only,
-        tmpfs: args.tmpfs,
-        ulimits: args.ulimit,
         kernel: args.kernel,
         initrd: args.initrd,
         kernel_args: args.kernel_arg,
@@ -165,6 +116,7 @@ fn build_request(args: Args) -> Result<RunRequest, Failure> {
         probe: args.probe,
         stdin: args.interactive,
         verbose_console: args.verbose > 1,
+        ..args.workload.request(&args.command)?
     })
 }
 

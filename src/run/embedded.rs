@@ -11,6 +11,9 @@ pub const KERNEL: Carried = Carried {
     sha256: env!("HUSK_KERNEL_SHA256"),
 };
 
+/// Its version.
+pub const GUEST_KERNEL: &str = env!("HUSK_KERNEL_VERSION");
+
 /// PID 1 of the guest, a static ELF.
 pub const INIT: Carried = Carried {
     bytes: include_bytes!(env!("HUSK_INIT")),

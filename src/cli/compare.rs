@@ -1,0 +1,315 @@
+//! `husk compare`.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::output::{Failure, say};
+use super::progress::Bar;
+use super::workload::Workload;
+use super::{Status, doctor};
+use crate::compare::report::{Kvm, Report, Subject};
+use crate::compare::{
+    self, Desk, Interrupt, Journal, Length, Request, Wall, check, environment, render,
+};
+use crate::container;
+use crate::image::Store;
+use crate::run;
+use crate::spec::sentence::sentence;
+use crate::spec::units;
+
+/// Suites of a comparison that names none: what people ask first, and soon enough answered.
+const DEFAULT_SUITES: [&str; 2] = ["start", "footprint"];
+
+/// Run an image behind several walls in turns, and report what each costs and keeps out
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Walls, the one of interest first: vm, container, or an OCI runtime like runc, crun, /path
+    #[arg(
+        long,
+        value_name = "WALL,…",
+        value_delimiter = ',',
+        default_value = "vm,container"
+    )]
+    walls: Vec<String>,
+    /// What to measure: start, footprint, cpu, memory, syscall, disk, net, or all
+    #[arg(long, value_name = "SUITE,…", value_delimiter = ',', default_values = DEFAULT_SUITES)]
+    suite: Vec<String>,
+    /// Starts behind each wall
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 30)]
+    samples: u32,
+    /// Start for this long instead, like 5m
+    #[arg(long = "for", value_name = "DURATION", value_parser = units::parse_duration, conflicts_with = "samples")]
+    duration: Option<Duration>,
+    /// Starts behind each wall that do not count
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    warmups: u32,
+    /// Empty the page cache before each start; needs root
+    #[arg(long)]
+    cold: bool,
+    /// Numbers of idle instances whose memory is looked at
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1")]
+    instances: Vec<u32>,
+    /// Numbers of starters at a time whose rate is looked at
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    parallel: Vec<u32>,
+    /// Say this of the environment too, like clock=virtual
+    #[arg(long, value_name = "NAME=TEXT")]
+    fact: Vec<String>,
+    /// Write the report as JSON, after each run; - is stdout
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write every sample as CSV
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Write the report as Markdown
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Write the report as one HTML page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Compare with an earlier report, and end with status 1 where something became worse
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
+    /// What --check lets pass, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 100.0 * check::TOLERANCE)]
+    tolerance: f64,
+    /// Show, or check, this report instead of making one
+    #[arg(long, value_name = "FILE", conflicts_with = "image")]
+    from: Option<PathBuf>,
+    #[command(flatten)]
+    workload: Workload,
+    /// An image in the store, or oci:DIR, oci-archive:FILE, docker-archive:FILE
+    #[arg(required_unless_present = "from")]
+    image: Option<String>,
+    /// Command and arguments, instead of the image's; it must end by itself
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    command: Vec<OsString>,
+}
+
+/// Compares, reports, checks.
+pub fn compare(args: Args) -> Status {
+    let baseline = args.check.as_deref().map(read_report).transpose()?;
+    let (report, failure) = match &args.from {
+        Some(path) => (read_report(path)?, None),
+        None => measure(&args)?,
+    };
+    publish(&args, &report)?;
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    let Some(baseline) = baseline else {
+        return Ok(0);
+    };
+    let outcome = check::check(&report, &baseline, args.tolerance / 100.0);
+    let outcome = outcome.map_err(|why| Failure::new(why.to_string()))?;
+    for line in &outcome.remarks {
+        Failure::new(line).print();
+    }
+    for line in &outcome.regressions {
+        Failure::new(line).print();
+    }
+    Ok(u8::from(!outcome.passes()))
+}
+
+/// Makes a report. What was measured before a failure is in it.
+fn measure(args: &Args) -> Result<(Report, Option<Failure>), Failure> {
+    let request = build_request(args)?;
+    let home = Store::default_path()?;
+    let journal = match &args.json {
+        Some(path) if !is_stdout(path) => Journal::at(path),
+        _ => Journal::at(&home.join("compare.json")),
+    };
+    let desk = Desk::at(
+        &home
+            .join("tmp")
+            .join(format!("compare-{}", std::process::id())),
+    )?;
+    let interrupt = Interrupt::listen()?;
+    let mut bar = Bar::new();
+    let (report, ended) = compare::compare(&request, desk, &journal, interrupt, &mut |progress| {
+        bar.show(&progress)
+    });
+    bar.finish();
+    let failure = ended.err().map(|error| {
+        let interrupted = matches!(error, compare::Error::Interrupted);
+        let text = sentence(&error);
+        let kept = journal.path().display();
+        if interrupted {
+            Failure::new(format!("{text}: what was measured is in `{kept}`")).with_status(130)
+        } else {
+            Failure::new(text)
+        }
+    });
+    Ok((report, failure))
+}
+
+fn build_request(args: &Args) -> Result<Request, Failure> {
+    let suites = suites(&args.suite)?;
+    let length = length(args)?;
+    for (flag, numbers) in [
+        ("--instances", &args.instances),
+        ("--parallel", &args.parallel),
+    ] {
+        if numbers.contains(&0) || !numbers.is_sorted() {
+            return Err(Failure::new(format!("{flag}: write rising numbers from 1")));
+        }
+    }
+    let walls = walls(&args.walls)?;
+    let image = args.image.clone().unwrap_or_default();
+    let described = run::describe(&image, args.workload.request(&args.command)?)?;
+    let kvm = if walls.iter().any(|wall| wall.words.is_empty()) {
+        doctor::kind_of_kvm()?
+    } else {
+        Kvm::None
+    };
+    let mut environment = environment::look(kvm, run::GUEST_KERNEL, env!("CARGO_PKG_VERSION"));
+    for fact in &args.fact {
+        let (name, text) = fact
+            .split_once('=')
+            .ok_or_else(|| Failure::new(format!("--fact `{fact}`: write NAME=TEXT")))?;
+        environment.facts.set(name, text.to_owned());
+    }
+    let mut words = args.workload.words();
+    let mut limits = args.workload.limit_words();
+    // The same limits and the same name everywhere, said or not.
+    let equal = [
+        format!("--memory={}", described.memory),
+        format!("--cpus={}", described.cpus),
+    ];
+    limits.extend(equal.iter().map(OsString::from));
+    words.extend(equal.iter().map(OsString::from));
+    if args.workload.hostname.is_none() {
+        words.push("--hostname=husk".into());
+    }
+    Ok(Request {
+        walls,
+        workload: compare::Workload {
+            words,
+            limits,
+            image: described.reference,
+            command: args.command.clone(),
+        },
+        subject: Subject {
+            image,
+            digest: described.digest,
+            command: described.command,
+            memory_bytes: described.memory,
+            cpus: described.cpus,
+        },
+        environment,
+        suites,
+        length,
+        warmups: args.warmups,
+        cold: args.cold,
+        instances: args.instances.clone(),
+        parallel: args.parallel.clone(),
+    })
+}
+
+fn length(args: &Args) -> Result<Length, Failure> {
+    match args.duration {
+        Some(time) => Ok(Length::Time(time)),
+        None if args.samples < compare::FEWEST => Err(Failure::new(format!(
+            "--samples {}: fewer than {} say nothing; 30 are a good number",
+            args.samples,
+            compare::FEWEST
+        ))),
+        None => Ok(Length::Rounds(args.samples)),
+    }
+}
+
+fn suites(asked: &[String]) -> Result<Vec<String>, Failure> {
+    let known: Vec<_> = DEFAULT_SUITES
+        .into_iter()
+        .chain(compare::PROBE_SUITES)
+        .collect();
+    if asked.iter().any(|suite| suite == "all") {
+        return Ok(known.into_iter().map(str::to_owned).collect());
+    }
+    match asked.iter().find(|suite| !known.contains(&suite.as_str())) {
+        Some(suite) => Err(Failure::new(format!(
+            "--suite `{suite}`: there are {}, and all",
+            known.join(", ")
+        ))),
+        None => Ok(asked.to_vec()),
+    }
+}
+
+/// The walls by name. A wall may be compared with itself, and then has two names.
+fn walls(names: &[String]) -> Result<Vec<Wall>, Failure> {
+    let mut walls: Vec<Wall> = Vec::new();
+    for name in names {
+        let words = match name.as_str() {
+            "" => {
+                return Err(Failure::new(
+                    "--walls: write names with commas between them",
+                ));
+            }
+            "vm" => Vec::new(),
+            "container" => vec!["--wall".into(), "container".into()],
+            runtime => {
+                let found = container::find_runtime(Path::new(runtime));
+                let found = found.map_err(|error| Failure::new(sentence(&error)))?;
+                let runtime = found.into_os_string();
+                vec![
+                    "--wall".into(),
+                    "container".into(),
+                    "--oci-runtime".into(),
+                    runtime,
+                ]
+            }
+        };
+        let again = walls.iter().filter(|wall| wall.words == words).count();
+        let name = if again == 0 {
+            name.clone()
+        } else {
+            format!("{name} #{}", again + 1)
+        };
+        walls.push(Wall { name, words });
+    }
+    Ok(walls)
+}
+
+/// Writes the report in every form that is asked for, and for people where nothing goes to stdout.
+fn publish(args: &Args, report: &Report) -> Result<(), Failure> {
+    let forms: [(&Option<PathBuf>, fn(&Report) -> String); 4] = [
+        (&args.json, Report::to_json),
+        (&args.csv, render::csv),
+        (&args.markdown, render::markdown),
+        (&args.html, render::html),
+    ];
+    let mut said = false;
+    for (target, form) in forms {
+        match target {
+            Some(path) if is_stdout(path) => {
+                said = true;
+                say(&form(report))?;
+            }
+            Some(path) => fs::write(path, form(report)).map_err(|error| {
+                Failure::new(format!("cannot write `{}`: {error}", path.display()))
+            })?,
+            None => {}
+        }
+    }
+    if said {
+        Ok(())
+    } else {
+        say(&render::table(report))
+    }
+}
+
+fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn read_report(path: &Path) -> Result<Report, Failure> {
+    let named = |why: String| Failure::new(format!("`{}`: {why}", path.display()));
+    let json = fs::read(path).map_err(|error| named(error.to_string()))?;
+    Report::parse(&json).map_err(|error| named(sentence(&error)))
+}

@@ -1,0 +1,121 @@
+//! What runs, and within which limits: the flags that `husk run` and `husk compare` share.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use super::env;
+use super::output::Failure;
+use crate::spec::RunRequest;
+
+/// Flags about the workload.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Workload {
+    /// Set an environment variable; KEY alone takes its value from here
+    #[arg(short, long = "env", value_name = "KEY[=VALUE]")]
+    env: Vec<OsString>,
+    /// Read environment variables from a file, one KEY=VALUE per line
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// Working directory of the workload, made if missing
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// User of the workload: name|uid[:group|gid]
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+    /// Replace the image's entry point; empty clears it
+    #[arg(long, value_name = "COMMAND")]
+    entrypoint: Option<OsString>,
+    /// Host name of the workload
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// Memory, like 256m or 2g [default: 512m]
+    #[arg(short, long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// CPUs
+    #[arg(long, value_name = "N")]
+    cpus: Option<u32>,
+    /// Refuse writes to the root file system
+    #[arg(long)]
+    read_only: bool,
+    /// Mount an empty file system in memory, like /run:size=64m,mode=1777
+    #[arg(long, value_name = "PATH[:OPTIONS]")]
+    tmpfs: Vec<String>,
+    /// Set a resource limit, like nofile=1024:4096
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    ulimit: Vec<String>,
+}
+
+impl Workload {
+    /// The request that these flags make of `command`; what they do not speak of is absent in it.
+    pub fn request(&self, command: &[OsString]) -> Result<RunRequest, Failure> {
+        let mut env = Vec::new();
+        for file in &self.env_file {
+            env.extend(env::read_file(file)?);
+        }
+        for word in &self.env {
+            env.push(env::parse_word(word).map_err(Failure::new)?);
+        }
+        Ok(RunRequest {
+            command: command.iter().cloned().map(OsString::into_vec).collect(),
+            entrypoint: self.entrypoint.clone().map(OsString::into_vec),
+            env,
+            workdir: self.workdir.clone(),
+            user: self.user.clone(),
+            hostname: self.hostname.clone(),
+            memory: self.memory.clone(),
+            cpus: self.cpus,
+            read_only: self.read_only,
+            tmpfs: self.tmpfs.clone(),
+            ulimits: self.ulimit.clone(),
+            ..RunRequest::default()
+        })
+    }
+
+    /// The flags that bound what a workload may use, as words again.
+    pub fn limit_words(&self) -> Vec<OsString> {
+        let mut words = Words::default();
+        words.value("--memory", self.memory.as_ref());
+        words.value("--cpus", self.cpus.map(|cpus| cpus.to_string()));
+        words.values("--tmpfs", &self.tmpfs);
+        words.values("--ulimit", &self.ulimit);
+        if self.read_only {
+            words.0.push("--read-only".into());
+        }
+        words.0
+    }
+
+    /// All of them as words again.
+    pub fn words(&self) -> Vec<OsString> {
+        let mut words = Words(self.limit_words());
+        words.values("--env", &self.env);
+        words.values("--env-file", &self.env_file);
+        words.value("--workdir", self.workdir.as_ref());
+        words.value("--user", self.user.as_ref());
+        words.value("--entrypoint", self.entrypoint.as_ref());
+        words.value("--hostname", self.hostname.as_ref());
+        words.0
+    }
+}
+
+/// A command line that is written.
+#[derive(Default)]
+struct Words(Vec<OsString>);
+
+impl Words {
+    /// `--flag=value`, so that no value is taken for a flag.
+    fn value(&mut self, flag: &str, value: Option<impl Into<OsString>>) {
+        if let Some(value) = value {
+            let mut word = OsString::from(flag);
+            word.push("=");
+            word.push(value.into());
+            self.0.push(word);
+        }
+    }
+
+    fn values<'a, T: 'a + Clone + Into<OsString>>(&mut self, flag: &str, values: &'a [T]) {
+        values
+            .iter()
+            .for_each(|value| self.value(flag, Some(value.clone())));
+    }
+}

@@ -1,0 +1,66 @@
+//! Why a comparison does not come to its end.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why there is no report, or only a part of one.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Somebody asked for the end.
+    #[error("interrupted")]
+    Interrupted,
+    /// The command does not do what it should, to begin with.
+    #[error("behind `{wall}` the command ends with status {status}{}: a start that fails is not timed", tell(.message))]
+    Fails {
+        /// The wall.
+        wall: String,
+        /// The status.
+        status: i32,
+        /// What it said.
+        message: String,
+    },
+    /// The probe cannot do its work.
+    #[error("behind `{wall}` husk's probe does not run (status {status}){}", tell(.message))]
+    Probe {
+        /// The wall.
+        wall: String,
+        /// The status.
+        status: i32,
+        /// What it said.
+        message: String,
+    },
+    /// An instance that should idle ended.
+    #[error("behind `{wall}` instance {number} does not come up{}", tell(.message))]
+    Instance {
+        /// The wall.
+        wall: String,
+        /// Which one.
+        number: usize,
+        /// What it said.
+        message: String,
+    },
+    /// Caches stay warm.
+    #[error("cannot drop the page cache: --cold needs root")]
+    Cold(#[source] io::Error),
+    /// The results cannot be kept.
+    #[error("cannot write `{}`", path.display())]
+    Keep {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A process or a pipe that the host does not give.
+    #[error("cannot run and watch a command")]
+    Harness(#[source] io::Error),
+}
+
+fn tell(message: &str) -> String {
+    if message.is_empty() {
+        String::new()
+    } else {
+        format!(" ({message})")
+    }
+}

@@ -1,0 +1,280 @@
+//! The suite `footprint`: what a number of idle instances take of the host's memory, what one more takes,
+//! and how fast another starts beside them.
+//!
+//! An instance is husk's probe that waits, in the subject's image. Its processes are `husk run` and
+//! everything below; each page counts as the share that each process has of it. What the kernel spends
+//! is what /proc/meminfo says it spends more than before: the whole host's, so a busy host blurs it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use super::comparison::Bench;
+use super::error::Error;
+use super::launch::{Wall, Workload, ask_to_end, command, milliseconds, time, watch};
+use super::report::{Footprint, FootprintPoint, Throughput};
+use super::statistics::Sample;
+
+/// What of /proc/meminfo the kernel spends on processes and machines (proc(5)).
+const KERNEL_FIELDS: [&str; 5] = [
+    "Slab:",
+    "KernelStack:",
+    "PageTables:",
+    "SecPageTables:",
+    "Percpu:",
+];
+
+/// How long an instance that is up is left alone before it is looked at.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// Starts beside running instances whose median counts.
+const BESIDE: usize = 3;
+
+/// Instances of one wall, ended when dropped.
+struct Fleet {
+    instances: Vec<Child>,
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        thread::scope(|scope| {
+            for child in &mut self.instances {
+                scope.spawn(|| ask_to_end(child));
+            }
+        });
+    }
+}
+
+/// Looks at every wall, one after the other: instances of two walls at once would blur each other.
+pub fn measure(bench: &mut Bench<'_>) -> Result<(), Error> {
+    for number in 0..bench.request.walls.len() {
+        let wall = bench.request.walls[number].clone();
+        bench.report.footprint.push(Footprint {
+            wall: wall.name.clone(),
+            ..Footprint::default()
+        });
+        fill(bench, &wall)?;
+        for parallel in bench.request.parallel.clone() {
+            bench.tell(
+                &format!("{parallel} starters behind {}", wall.name),
+                0,
+                None,
+            );
+            let rate = start_in_parallel(bench, &wall, parallel)?;
+            let footprint = bench.report.footprint.last_mut();
+            footprint
+                .into_iter()
+                .for_each(|f| f.throughput.push(rate.clone()));
+            bench.keep()?;
+        }
+    }
+    Ok(())
+}
+
+/// More and more instances of one wall.
+fn fill(bench: &mut Bench<'_>, wall: &Wall) -> Result<(), Error> {
+    let before = kernel_kib();
+    let mut fleet = Fleet {
+        instances: Vec::new(),
+    };
+    let mut last: Option<(u32, u64)> = None;
+    for wanted in bench.request.instances.clone() {
+        while fleet.instances.len() < wanted as usize {
+            let up = fleet.instances.len();
+            bench.tell(
+                &format!("instances behind {}", wall.name),
+                up,
+                Some(wanted as usize),
+            );
+            let instance = start_one(bench, wall, up + 1)?;
+            fleet.instances.push(instance);
+        }
+        sleep(SETTLE);
+        let pss_kib: u64 = fleet
+            .instances
+            .iter()
+            .map(|child| tree_pss_kib(child.id()))
+            .sum();
+        let kernel = before
+            .zip(kernel_kib())
+            .map(|(before, now)| now.saturating_sub(before));
+        let total = pss_kib + kernel.unwrap_or(0);
+        let marginal = last.map(|(instances, kib)| {
+            total.saturating_sub(kib) / u64::from(wanted - instances).max(1)
+        });
+        last = Some((wanted, total));
+        let point = FootprintPoint {
+            instances: wanted,
+            pss_kib,
+            kernel_kib: kernel,
+            marginal_kib: marginal,
+            start_ms: start_beside(bench, wall)?,
+        };
+        let footprint = bench.report.footprint.last_mut();
+        footprint
+            .into_iter()
+            .for_each(|f| f.points.push(point.clone()));
+        bench.keep()?;
+    }
+    Ok(())
+}
+
+/// Starts an instance, and waits until it says that it is up.
+fn start_one(bench: &Bench<'_>, wall: &Wall, number: usize) -> Result<Child, Error> {
+    let waiting = Workload {
+        command: vec!["--wait".into()],
+        ..bench.request.workload.for_probe()
+    };
+    let mut command = command(wall, &waiting, &[OsStr::new("--probe")]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command.spawn().map_err(Error::Harness)?;
+    let mut fleet = Fleet {
+        instances: vec![child],
+    };
+    let mut line = String::new();
+    let stdout = fleet.instances[0].stdout.take();
+    let ready = stdout.is_some_and(|stdout| {
+        // Its last line, and the first: an interrupt ends it, and with it this wait.
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .is_ok_and(|_| line == "ready\n")
+    });
+    if bench.interrupt.is_requested() {
+        return Err(Error::Interrupted);
+    }
+    match (ready, fleet.instances.pop()) {
+        (true, Some(child)) => Ok(child),
+        (_, child) => Err(Error::Instance {
+            wall: wall.name.clone(),
+            number,
+            message: child.map(last_words).unwrap_or_default(),
+        }),
+    }
+}
+
+fn last_words(mut child: Child) -> String {
+    /// More than this is no last word.
+    const MOST: u64 = 4096;
+    ask_to_end(&mut child);
+    let mut text = String::new();
+    let stderr = child.stderr.take();
+    // What cannot be read is not told.
+    let _unread = stderr.map(|stderr| stderr.take(MOST).read_to_string(&mut text));
+    text.lines()
+        .last()
+        .unwrap_or_default()
+        .trim_start_matches("husk: ")
+        .to_owned()
+}
+
+/// The median of a few starts of the subject's command, with what is running.
+fn start_beside(bench: &Bench<'_>, wall: &Wall) -> Result<Option<f64>, Error> {
+    let mut times = Vec::new();
+    for _ in 0..BESIDE {
+        let timed = time(
+            wall,
+            &bench.request.workload,
+            &[],
+            &bench.desk,
+            &bench.interrupt,
+        )?;
+        times.push(milliseconds(timed.exit));
+    }
+    Ok(Sample::of(times).median())
+}
+
+/// So many starters at once, each of which starts the command again and again.
+fn start_in_parallel(bench: &Bench<'_>, wall: &Wall, parallel: u32) -> Result<Throughput, Error> {
+    /// What each of them starts.
+    const EACH: u32 = 5;
+    let (workload, interrupt) = (&bench.request.workload, &bench.interrupt);
+    let begun = Instant::now();
+    let results: Vec<Result<(), Error>> = thread::scope(|scope| {
+        let starters = (0..parallel).map(|_| {
+            scope.spawn(|| {
+                for _ in 0..EACH {
+                    watch(command(wall, workload, &[]), interrupt)?;
+                }
+                Ok(())
+            })
+        });
+        let starters: Vec<_> = starters.collect();
+        let ended = starters
+            .into_iter()
+            .filter_map(|starter| starter.join().ok());
+        ended.collect()
+    });
+    results.into_iter().collect::<Result<Vec<()>, _>>()?;
+    Ok(Throughput {
+        parallel,
+        starts_per_second: f64::from(parallel * EACH) / begun.elapsed().as_secs_f64(),
+    })
+}
+
+/// The proportional set size of a process and everything below it, KiB.
+fn tree_pss_kib(pid: u32) -> u64 {
+    let mut sum = 0;
+    let mut open = vec![pid];
+    while let Some(pid) = open.pop() {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+        sum += field_kib(&rollup, "Pss:").unwrap_or(0);
+        for task in fs::read_dir(format!("/proc/{pid}/task"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            open.extend(
+                children
+                    .split_ascii_whitespace()
+                    .filter_map(|pid| pid.parse::<u32>().ok()),
+            );
+        }
+    }
+    sum
+}
+
+fn kernel_kib() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let fields = KERNEL_FIELDS
+        .iter()
+        .filter_map(|name| field_kib(&text, name));
+    Some(fields.sum())
+}
+
+fn field_kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_read_by_their_whole_name() {
+        let text = "Pss:                 120 kB\nPss_Dirty:  7 kB\n";
+        assert_eq!(field_kib(text, "Pss:"), Some(120));
+        assert_eq!(field_kib(text, "Rss:"), None);
+    }
+
+    #[test]
+    fn a_process_counts_with_its_children() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("100")
+            .spawn()
+            .unwrap();
+        sleep(Duration::from_millis(50));
+        let own = tree_pss_kib(child.id());
+        let all = tree_pss_kib(std::process::id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(own > 0 && all > own, "{all} KiB with {own}");
+    }
+}

@@ -1,0 +1,116 @@
+//! The suite `start`: the command, from its command line to its first byte and its end.
+
+use std::fs;
+use std::io::Write;
+
+use super::comparison::Bench;
+use super::error::Error;
+use super::launch::{Timed, time};
+use super::report::{FailedRun, Start};
+use super::schedule::Schedule;
+
+/// Times starts behind every wall in turns.
+pub fn measure(bench: &mut Bench<'_>) -> Result<(), Error> {
+    let walls = &bench.request.walls;
+    bench.report.start = walls
+        .iter()
+        .map(|wall| Start {
+            wall: wall.name.clone(),
+            ..Start::default()
+        })
+        .collect();
+    warm_up(bench)?;
+    let mut schedule = Schedule::begin(walls.len(), bench.request.length);
+    while let Some(round) = schedule.next_round() {
+        let planned = schedule
+            .planned()
+            .map(|rounds| rounds as usize * walls.len());
+        let before = (schedule.rounds() as usize - 1) * walls.len();
+        for (turn, number) in round.into_iter().enumerate() {
+            bench.tell("starts", before + turn, planned);
+            let timed = once(bench, number)?;
+            note(&mut bench.report.start[number], &timed);
+            bench.keep()?;
+        }
+        bench.report.plan.samples = schedule.rounds();
+    }
+    bench.report.start.iter().try_for_each(has_samples)
+}
+
+/// Runs that do not count: the image is unpacked, caches are filled, and a command that fails is told
+/// before half an hour is spent on it.
+fn warm_up(bench: &mut Bench<'_>) -> Result<(), Error> {
+    for round in 0..bench.request.warmups {
+        for number in 0..bench.request.walls.len() {
+            let all = bench.request.warmups as usize * bench.request.walls.len();
+            bench.tell(
+                "warm-ups",
+                round as usize * bench.request.walls.len() + number,
+                Some(all),
+            );
+            let timed = once(bench, number)?;
+            if !timed.status.success() {
+                return Err(Error::Fails {
+                    wall: bench.request.walls[number].name.clone(),
+                    status: timed.status_code(),
+                    message: timed.last_line(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn once(bench: &Bench<'_>, number: usize) -> Result<Timed, Error> {
+    let request = bench.request;
+    if request.cold {
+        drop_caches()?;
+    }
+    time(
+        &request.walls[number],
+        &request.workload,
+        &[],
+        &bench.desk,
+        &bench.interrupt,
+    )
+}
+
+/// A start that failed is no sample.
+fn note(start: &mut Start, timed: &Timed) {
+    if timed.status.success() {
+        return start.samples.push(timed.sample());
+    }
+    let (status, message) = (timed.status_code(), timed.last_line());
+    let alike = |failure: &&mut FailedRun| failure.status == status && failure.message == message;
+    match start.failures.iter_mut().find(alike) {
+        Some(failure) => failure.count += 1,
+        None => start.failures.push(FailedRun {
+            status,
+            message,
+            count: 1,
+        }),
+    }
+}
+
+fn has_samples(start: &Start) -> Result<(), Error> {
+    match (start.samples.is_empty(), start.failures.first()) {
+        (true, Some(failure)) => Err(Error::Fails {
+            wall: start.wall.clone(),
+            status: failure.status,
+            message: failure.message.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Empties the page cache, and what the kernel remembers of names (proc(5), "drop_caches").
+fn drop_caches() -> Result<(), Error> {
+    rustix::fs::sync();
+    let drop = || {
+        fs::File::options()
+            .write(true)
+            .open("/proc/sys/vm/drop_caches")?
+            .write_all(b"3")
+    };
+    drop().map_err(Error::Cold)
+}

@@ -1,0 +1,81 @@
+//! The suites that husk's probe measures inside the walls: CPU, memory, system calls, disk, network.
+
+use std::ffi::{OsStr, OsString};
+
+use serde::Deserialize;
+
+use super::comparison::Bench;
+use super::error::Error;
+use super::launch::{Timed, Workload, command, watch};
+use super::report::{Better, Work};
+use super::schedule::{FEWEST, Length, Schedule};
+
+/// The probe's suites, by the names that it takes.
+pub const SUITES: [&str; 5] = ["cpu", "memory", "syscall", "disk", "net"];
+
+/// One line of the probe's.
+#[derive(Debug, Deserialize)]
+struct Line {
+    suite: String,
+    probe: String,
+    unit: String,
+    better: Better,
+    value: f64,
+}
+
+/// Has the probe measure every wall in turns, in as many rounds as a figure needs.
+pub fn measure(bench: &mut Bench<'_>, suites: &[&str]) -> Result<(), Error> {
+    let walls = &bench.request.walls;
+    let words = ["--suite".into(), OsString::from(suites.join(","))];
+    let probe = Workload {
+        command: words.to_vec(),
+        ..bench.request.workload.for_probe()
+    };
+    let mut schedule = Schedule::begin(walls.len(), Length::Rounds(FEWEST));
+    while let Some(round) = schedule.next_round() {
+        let before = (schedule.rounds() as usize - 1) * walls.len();
+        for (turn, number) in round.into_iter().enumerate() {
+            bench.tell("probes", before + turn, Some(FEWEST as usize * walls.len()));
+            let wall = &walls[number];
+            let command = command(wall, &probe, &[OsStr::new("--probe")]);
+            let timed = watch(command, &bench.interrupt)?;
+            if !timed.status.success() {
+                return Err(Error::Probe {
+                    wall: wall.name.clone(),
+                    status: timed.status_code(),
+                    message: timed.last_line(),
+                });
+            }
+            note(&mut bench.report.work, &wall.name, &timed);
+            bench.keep()?;
+        }
+    }
+    // Walls side by side, probe by probe.
+    let order = |name: &str| walls.iter().position(|wall| wall.name == name);
+    bench.report.work.sort_by_key(|work| order(&work.wall));
+    Ok(())
+}
+
+/// Adds what one run of the probe printed.
+fn note(work: &mut Vec<Work>, wall: &str, timed: &Timed) {
+    let text = String::from_utf8_lossy(&timed.stdout);
+    for line in text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Line>(line).ok())
+    {
+        let same = |one: &&mut Work| {
+            one.wall == wall && one.suite == line.suite && one.probe == line.probe
+        };
+        match work.iter_mut().find(same) {
+            Some(known) => known.samples.push(line.value),
+            None => work.push(Work {
+                wall: wall.to_owned(),
+                suite: line.suite,
+                probe: line.probe,
+                unit: line.unit,
+                better: line.better,
+                samples: vec![line.value],
+            }),
+        }
+    }
+}
