@@ -168,7 +168,7 @@ fn build_request(args: &Args) -> Result<Request, Failure> {
     } else {
         Kvm::None
     };
-    let mut environment = environment::look(kvm, run::GUEST_KERNEL, env!("CARGO_PKG_VERSION"));
+    let mut environment = environment::look(kvm, run::GUEST_KERNEL);
     for fact in &args.fact {
         let (name, text) = fact
             .split_once('=')

@@ -9,7 +9,7 @@ use super::report::{Environment, Kvm};
 const CPU: &str = "/sys/devices/system/cpu";
 
 /// Looks at the host. `guest_kernel` is the version that machines run; `kvm` what runs them.
-pub fn look(kvm: Kvm, guest_kernel: &str, husk: &str) -> Environment {
+pub fn look(kvm: Kvm, guest_kernel: &str) -> Environment {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
         let line = cpuinfo.lines().find(|line| line.starts_with(name))?;
@@ -22,7 +22,6 @@ pub fn look(kvm: Kvm, guest_kernel: &str, husk: &str) -> Environment {
         .filter(|line| line.starts_with("processor"))
         .count();
     let found = [
-        ("husk", Some(husk.to_owned())),
         ("cpu", field("model name")),
         ("cpus", Some(cpus.to_string()).filter(|_| cpus > 0)),
         ("memory", memory()),
@@ -146,7 +145,7 @@ mod tests {
 
     #[test]
     fn this_host_tells_something() {
-        let environment = look(Kvm::None, "6.12", "0.1");
+        let environment = look(Kvm::None, "6.12");
         assert!(environment.facts.get("host kernel").is_some());
         assert_eq!(environment.facts.get("guest kernel"), None);
     }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use husk_init::exit::{Failure, Stage};
 use husk_init::failure::At;
-use husk_init::job::Job;
+use husk_init::job::{Job, PROBE_PATH};
 use husk_init::sys::mount::chroot;
 use husk_init::user::{self, User};
 use husk_init::workload::Program;
@@ -114,7 +114,8 @@ impl Root {
 
     /// Does in the root what init does in a guest's, in the same order. For a moment the root is this
     /// process's own, so that every link of the image's leads to somewhere inside it.
-    pub fn prepare(&self, job: &Job) -> Result<Prepared, Error> {
+    /// `probe` says that husk's own program will stand in it, too.
+    pub fn prepare(&self, job: &Job, probe: bool) -> Result<Prepared, Error> {
         let outside = File::open("/").map_err(failed("the host's root"))?;
         let cwd = File::open(".").map_err(failed("the working directory"))?;
         let mask = umask(rustix::fs::Mode::empty());
@@ -123,7 +124,7 @@ impl Root {
             rustix::process::chdir("/")?;
             Ok(())
         });
-        let prepared = inside.map(|()| prepare(job));
+        let prepared = inside.map(|()| prepare(job, probe));
         let back = fchdir(&outside)
             .map_err(io::Error::from)
             .and_then(|()| Ok(chroot(c".")?))
@@ -136,14 +137,22 @@ impl Root {
     }
 }
 
-fn prepare(job: &Job) -> Result<Prepared, Failure> {
+fn prepare(job: &Job, probe: bool) -> Result<Prepared, Failure> {
     files::write(&job.files)?;
     places::make(job)?;
     let user = user::resolve(&job.process.user)?;
     let program = Program::new(&job.process, &user)?;
     let cwd = sys::string(&job.process.cwd).and_then(|cwd| sys::mount::chdir(&cwd));
     cwd.at(Stage::Workdir, &job.process.cwd)?;
-    look_for(&program, &job.process.argv)?;
+    // The runtime puts the probe where it is.
+    let is_probe = job
+        .process
+        .argv
+        .first()
+        .is_some_and(|command| command == PROBE_PATH.as_bytes());
+    if !(probe && is_probe) {
+        look_for(&program, &job.process.argv)?;
+    }
     Ok(Prepared { user, program })
 }
 
