@@ -6,5 +6,7 @@ pub mod linger;
 pub mod lock;
 pub mod namespaces;
 pub mod panics;
+mod ptrace;
 pub mod seqpacket;
 pub mod signals;
+pub mod trace;
