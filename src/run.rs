@@ -6,6 +6,7 @@ mod embedded;
 
 pub use embedded::GUEST_KERNEL;
 
+use std::collections::BTreeMap;
 use std::io;
 
 use husk_init::exit::Exit;
@@ -33,6 +34,8 @@ pub struct Outcome {
     pub missing: Vec<String>,
     /// Its phases.
     pub timeline: Timeline,
+    /// Exits of the guest by reason, where asked for.
+    pub exits: BTreeMap<String, u64>,
 }
 
 impl Outcome {
@@ -43,6 +46,7 @@ impl Outcome {
             timed_out: ending.timed_out,
             missing,
             timeline,
+            exits: ending.exits,
         }
     }
 }
@@ -123,6 +127,7 @@ fn run_machine(reference: &str, request: RunRequest) -> Result<Outcome, Error> {
         disk: rootfs.disk,
         kernel_args: spec.kernel_args.clone(),
         verbose_console: spec.verbose_console,
+        count_exits: spec.count_exits,
     };
     let topic = Topic {
         boot_deadline: spec.boot_deadline,

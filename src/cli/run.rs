@@ -55,6 +55,9 @@ pub struct Args {
     /// Say what husk does; twice: show the guest's console too
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// Count the guest's exits by reason, and put them into the JSON
+    #[arg(long, hide = true)]
+    count_exits: bool,
     /// An image in the store, or oci:DIR, oci-archive:FILE, docker-archive:FILE
     image: String,
     /// Command and arguments, instead of the image's
@@ -116,6 +119,7 @@ fn build_request(args: Args) -> Result<RunRequest, Failure> {
         probe: args.probe,
         stdin: args.interactive,
         verbose_console: args.verbose > 1,
+        count_exits: args.count_exits,
         ..args.workload.request(&args.command)?
     })
 }
@@ -137,7 +141,7 @@ fn write_json(image: &str, outcome: &Outcome, target: Option<PathBuf>) -> Result
         .phases()
         .map(|(phase, length)| (phase.name().to_owned(), json!(milliseconds(length))))
         .collect();
-    let document = json!({
+    let mut document = json!({
         "image": image,
         "name": outcome.name,
         "status": outcome.exit.status(),
@@ -146,6 +150,9 @@ fn write_json(image: &str, outcome: &Outcome, target: Option<PathBuf>) -> Result
         "phases_ms": phases,
         "total_ms": milliseconds(outcome.timeline.total()),
     });
+    if !outcome.exits.is_empty() {
+        document["exits"] = json!(outcome.exits);
+    }
     let text = format!("{document}\n");
     match target {
         Some(path) => fs::write(&path, text)

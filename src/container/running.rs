@@ -1,5 +1,6 @@
 //! A container that runs: its end, the user's signals, `--timeout`.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -93,6 +94,7 @@ pub fn follow(init: &Init, signals: &Signals, timeout: Option<Duration>) -> io::
             return Ok(Ending {
                 exit: dismissed.unwrap_or(exit),
                 timed_out,
+                exits: BTreeMap::new(),
             });
         }
         if left.is_some_and(|left| left.is_zero()) {

@@ -5,6 +5,7 @@ pub mod assist;
 pub mod bus;
 mod cpuid;
 mod error;
+mod exits;
 mod flavour;
 mod host;
 pub mod lend;
@@ -14,6 +15,7 @@ mod vcpu;
 mod vm;
 
 pub use error::Error;
+pub use exits::Exits;
 pub use flavour::Flavour;
 pub use host::{Capability, Kvm};
 pub use vcpu::{Exit, Vcpu};

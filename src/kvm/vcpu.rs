@@ -11,6 +11,7 @@ use kvm_ioctls::{VcpuExit, VcpuFd};
 use super::assist::Assist;
 use super::bus::Bus;
 use super::error::{Error, refused};
+use super::exits::{self, Userspace};
 use super::host::Kvm;
 use super::{cpuid, memory::Mem};
 
@@ -37,6 +38,8 @@ pub struct Vcpu {
     mem: Mem,
     ports: Arc<Bus>,
     mmio: Arc<Bus>,
+    /// Where somebody asked.
+    exits: Option<Arc<Userspace>>,
 }
 
 impl Vcpu {
@@ -50,6 +53,7 @@ impl Vcpu {
             mem: Arc::default(),
             ports: Arc::default(),
             mmio: Arc::default(),
+            exits: None,
         })
     }
 
@@ -63,6 +67,11 @@ impl Vcpu {
         self.mem = mem;
         self.ports = ports;
         self.mmio = mmio;
+    }
+
+    /// Counts its exits from now on.
+    pub(super) fn count_exits(&mut self, counters: Arc<Userspace>) {
+        self.exits = Some(counters);
     }
 
     /// Its TSC's frequency, kHz, where KVM says.
@@ -127,7 +136,11 @@ impl Vcpu {
 
     /// Runs until the next exit, and serves it where the bus or the assist can.
     pub fn run(&mut self) -> Result<Exit, Error> {
-        match self.fd.run() {
+        let exit = self.fd.run();
+        if let Some(counters) = &self.exits {
+            exits::count(counters, &exit);
+        }
+        match exit {
             Ok(VcpuExit::IoOut(port, data)) => self.ports.write(u64::from(port), data),
             Ok(VcpuExit::IoIn(port, data)) => self.ports.read(u64::from(port), data),
             Ok(VcpuExit::MmioRead(address, data)) => self.mmio.read(address, data),

@@ -96,6 +96,11 @@ impl Vm {
         Vcpu::new(kvm, fd, id, count)
     }
 
+    /// Its own descriptor.
+    pub(super) fn fd(&self) -> &VmFd {
+        &self.fd
+    }
+
     /// Interrupt line number `gsi`.
     pub fn line(&self, gsi: u32) -> Box<dyn Line> {
         Box::new(Gsi {

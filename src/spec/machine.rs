@@ -35,4 +35,6 @@ pub struct VmSpec {
     pub kernel_args: Vec<String>,
     /// Whether the kernel says everything on its console (`-vv`).
     pub verbose_console: bool,
+    /// Whether the guest's exits are counted.
+    pub count_exits: bool,
 }

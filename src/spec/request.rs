@@ -59,4 +59,6 @@ pub struct RunRequest {
     pub stdin: bool,
     /// Let the kernel speak on its console.
     pub verbose_console: bool,
+    /// Count the guest's exits.
+    pub count_exits: bool,
 }

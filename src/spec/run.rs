@@ -57,6 +57,8 @@ pub struct RunSpec {
     pub stop_signal: Signal,
     /// Let the kernel speak on its console.
     pub verbose_console: bool,
+    /// Count the guest's exits.
+    pub count_exits: bool,
 }
 
 /// Every mistake in a request, one line each.
@@ -145,6 +147,7 @@ impl RunSpec {
             boot_deadline: request.boot_timeout,
             stop_signal,
             verbose_console: request.verbose_console,
+            count_exits: request.count_exits,
         })
     }
 }

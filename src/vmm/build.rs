@@ -22,7 +22,7 @@ use crate::devices::virtio::vsock::{Connector, Vsock};
 use crate::devices::{i8042, serial};
 use crate::kvm::bus::Bus;
 use crate::kvm::memory::{self, Mem};
-use crate::kvm::{self, Flavour, Kvm, Vcpu, Vm};
+use crate::kvm::{self, Exits, Flavour, Kvm, Vcpu, Vm};
 use crate::spec::VmSpec;
 
 /// A VM with nothing in it yet, and the KVM that made it.
@@ -87,8 +87,14 @@ pub fn build(
         vcpu.attach(mem.clone(), Arc::clone(&ports), Arc::clone(&mmio));
         boot::enter(&mem, vcpu, kernel.entry).map_err(|source| in_boot(spec, source))?;
     }
+    let exits = spec.count_exits.then(|| {
+        let vcpus = vcpus.iter_mut().map(|(_, vcpu)| vcpu);
+        Arc::new(Exits::follow(&vm, vcpus))
+    });
     tell(Report::Built { flavour })?;
-    Ok(Machine::new(vm, vcpus, transports, reset))
+    let mut machine = Machine::new(vm, vcpus, transports, reset);
+    machine.exits = exits;
+    Ok(machine)
 }
 
 fn in_boot(spec: &VmSpec, source: boot::Error) -> Error {

@@ -13,7 +13,7 @@ use vmm_sys_util::eventfd::EventFd;
 use super::error::{Error, no_event, no_thread};
 use super::vcpu_thread::VcpuThread;
 use crate::devices::virtio::mmio::Transport;
-use crate::kvm::{Exit, Vcpu, Vm};
+use crate::kvm::{Exit, Exits, Vcpu, Vm};
 use crate::sys::lock::lock;
 
 /// Not started yet.
@@ -30,6 +30,8 @@ pub struct Machine<State> {
     transports: Vec<Wired>,
     reset: EventFd,
     ended: (Sender<Stopped>, Receiver<Stopped>),
+    /// Where somebody asked.
+    pub exits: Option<Arc<Exits>>,
     // Last: memory and VM outlive what uses them.
     _vm: Vm,
     state: PhantomData<State>,
@@ -66,6 +68,7 @@ impl Machine<Built> {
             transports,
             reset,
             ended: channel(),
+            exits: None,
             _vm: vm,
             state: PhantomData,
         }
@@ -86,6 +89,7 @@ impl Machine<Built> {
             transports: self.transports,
             reset: self.reset,
             ended: self.ended,
+            exits: self.exits,
             _vm: self._vm,
             state: PhantomData,
         })

@@ -20,7 +20,7 @@ use super::machine::Stopped;
 use super::uplink::{self, MAX_CONNECTIONS, Order, Report};
 use super::vcpu_thread::VcpuThread;
 use crate::devices::virtio::vsock::Connector;
-use crate::kvm::{Kvm, Vm};
+use crate::kvm::{Exits, Kvm, Vm};
 use crate::spec::VmSpec;
 use crate::spec::sentence::sentence;
 use crate::sys::panics;
@@ -70,8 +70,11 @@ fn run_machine(uplink: &Arc<Seqpacket>) -> Result<Stopped, Error> {
     let parts = sort_files(&spec, (first, vm), files, connector)?;
     let tell = |report| uplink::send(uplink, &report, &[]).map_err(Error::Process);
     let machine = build(&spec, parts, tell)?;
-    watch(Arc::clone(uplink)).map_err(Error::Process)?;
-    machine.start()?.wait()
+    let exits = machine.exits.clone();
+    watch(Arc::clone(uplink), exits.clone()).map_err(Error::Process)?;
+    let stopped = machine.start()?.wait();
+    report_exits(uplink, exits.as_deref());
+    stopped
 }
 
 /// The parent may be gone, or have nothing to run after all; then nobody reads what we say.
@@ -98,15 +101,27 @@ fn die_with_parent() -> io::Result<()> {
     Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
 }
 
-/// Ends this process when the other end of the leash closes.
-fn watch(uplink: Arc<Seqpacket>) -> io::Result<()> {
+/// Ends this process when the other end of the leash closes, or says what it must not. Until then it
+/// may ask for counts.
+fn watch(uplink: Arc<Seqpacket>, exits: Option<Arc<Exits>>) -> io::Result<()> {
     thread::Builder::new()
         .name("leash".to_owned())
         .spawn(move || {
-            while let Ok(Some(_)) = uplink.receive() {}
+            while let Ok(Some((Order::ReportExits, _))) = uplink::receive(&uplink) {
+                report_exits(&uplink, exits.as_deref());
+            }
             std::process::exit(0);
         })?;
     Ok(())
+}
+
+/// Says how often the guest left its vCPUs, where that is counted.
+fn report_exits(uplink: &Seqpacket, exits: Option<&Exits>) {
+    if let Some(exits) = exits {
+        let counts = exits.read();
+        // The parent may be gone; then nobody needs to know.
+        let _gone = uplink::send(uplink, &Report::Exits { counts }, &[]);
+    }
 }
 
 /// The order's files: console, kernel, initial RAM disk, and one for each piece of the disk.

@@ -10,6 +10,7 @@
 //! waits for the guest: every state that only a guest can leave has a deadline, except a workload
 //! that runs, for which `--timeout` is one.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -121,6 +122,7 @@ pub struct Talk<'a> {
     deadline: Option<Instant>,
     first_term: Option<Instant>,
     timed_out: bool,
+    exits: BTreeMap<String, u64>,
 }
 
 impl<'a> Talk<'a> {
@@ -143,6 +145,7 @@ impl<'a> Talk<'a> {
             deadline: Instant::now().checked_add(boot_deadline),
             first_term: None,
             timed_out: false,
+            exits: BTreeMap::new(),
         }
     }
 
@@ -159,6 +162,7 @@ impl<'a> Talk<'a> {
                 return Ok(Ending {
                     exit,
                     timed_out: self.timed_out,
+                    exits: self.exits,
                 });
             }
         }
@@ -191,6 +195,7 @@ impl<'a> Talk<'a> {
                     self.wait_for(Some(self.boot_deadline));
                 }
             }
+            Event::Report(Report::Exits { counts }) => self.exits = counts,
             Event::Report(
                 Report::Loaded | Report::Created | Report::Built { .. } | Report::Connected { .. },
             ) => {}

@@ -6,11 +6,14 @@
 //!    ├── Build{spec} + console, kernel, disk… ──────▶ │
 //!    │ ◀──────────────── Loaded, Created, Built ──────┤   or Failed{text}
 //!    │ ◀──────────── Connected{port} + a socket ──────┤   once per connection of the guest
+//!    ├── ReportExits ─────────────────────────────────▶ │   if they are counted, and the machine has not
+//!    │ ◀──────────────────────── Exits{counts} ───────┤   said so before its end
 //!    │ ◀─────────────────────── Stopped{reason} ──────┤
 //! ```
 //!
 //! The socket is the leash: when `husk run` dies the other end closes, and the machine with it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -33,6 +36,8 @@ pub enum Order {
     /// Build and start this machine. Files: the console's pipe, the kernel, the initial RAM disk if
     /// there is one, the disk's pieces.
     Build(VmSpec),
+    /// Say how often the guest left its vCPUs, if that is counted.
+    ReportExits,
 }
 
 /// From the machine to `husk run`.
@@ -56,6 +61,11 @@ pub enum Report {
     Connected {
         /// The port.
         port: u32,
+    },
+    /// How often the guest left its vCPUs until now, by reason.
+    Exits {
+        /// The counters that are not zero.
+        counts: BTreeMap<String, u64>,
     },
     /// The guest ended: it rebooted, powered off, or shut down by a triple fault.
     Stopped {

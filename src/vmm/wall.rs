@@ -1,15 +1,23 @@
 //! One run behind the wall of a machine: launch, talk, take down.
 
+use std::collections::BTreeMap;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use super::channels;
 use super::error::Error;
 use super::launch::Launched;
 use super::relay::{Pulse, Stdio};
 use super::talk::{Event, Talk, Topic};
+use super::uplink::{self, Order, Report};
 use crate::spec::{Ending, FORWARDED, Signal, VmSpec};
+use crate::sys::seqpacket::Seqpacket;
 use crate::sys::signals;
 use crate::timeline::{Phase, Timeline};
+
+/// How long a machine may take to read its counters.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Says on the console that the guest kernel panicked (`kernel/panic.c`).
 const PANIC: &str = "Kernel panic";
@@ -43,10 +51,31 @@ pub fn run(
     let ending = uplink
         .and_then(|uplink| channels::follow(uplink, stdio, Arc::clone(&pulse), sender))
         .map_err(Error::Process)
-        .and_then(|()| Talk::new(topic, pulse, timeline).hold(&events));
+        .and_then(|()| Talk::new(topic, pulse, timeline).hold(&events))
+        .map(|ending| match spec.count_exits && ending.exits.is_empty() {
+            true => Ending {
+                exits: ask_for_exits(&machine.uplink, &events),
+                ..ending
+            },
+            false => ending,
+        });
     let console = machine.finish();
     timeline.end(Phase::Teardown);
     ending.map_err(|error| with_console(error, console))
+}
+
+/// Asks a machine that has not ended how often its guest left its vCPUs; nothing when it does not say.
+fn ask_for_exits(uplink: &Seqpacket, events: &Receiver<Event>) -> BTreeMap<String, u64> {
+    // A machine that has ended meanwhile said it before.
+    let _gone = uplink::send(uplink, &Order::ReportExits, &[]);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(Event::Report(Report::Exits { counts })) => return counts,
+            Ok(Event::Gone) | Err(_) => return BTreeMap::new(),
+            Ok(_) => {}
+        }
+    }
 }
 
 /// An end that the console explains is told with its last lines.
