@@ -52,12 +52,36 @@ pub struct Program {
     pub arg0: OsString,
     /// Whether it is in another PID namespace than the tracer: inside a container.
     pub contained: bool,
+    /// Its calls.
+    pub counts: Counts,
+}
+
+/// System calls, counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
     /// Calls by number, of 64-bit mode.
     pub calls: BTreeMap<u64, u64>,
     /// Of those, ioctls by request.
     pub ioctls: BTreeMap<u32, u64>,
     /// Calls of 32-bit mode.
     pub compat_calls: u64,
+}
+
+impl Traced {
+    /// The calls of all programs that are `meant`, added up: the machine's, those in the container.
+    pub fn sum(&self, meant: impl Fn(&Program) -> bool) -> Counts {
+        let mut sum = Counts::default();
+        for Program { counts, .. } in self.programs.iter().filter(|program| meant(program)) {
+            for (number, count) in &counts.calls {
+                *sum.calls.entry(*number).or_default() += count;
+            }
+            for (request, count) in &counts.ioctls {
+                *sum.ioctls.entry(*request).or_default() += count;
+            }
+            sum.compat_calls += counts.compat_calls;
+        }
+        sum
+    }
 }
 
 /// Runs `command` and counts. Its streams must not be `Stdio::piped()`: nobody would be at the other end.
@@ -150,7 +174,7 @@ impl Tracer {
         tracer.meet(root);
         // The command's own exec, which is over, is the first call that it costs.
         let execve = libc::SYS_execve.unsigned_abs();
-        tracer.programs[0].calls.insert(execve, 1);
+        tracer.programs[0].counts.calls.insert(execve, 1);
         Ok(tracer)
     }
 
@@ -182,16 +206,16 @@ impl Tracer {
         let Some(Call { number, second }) = ptrace::entered(pid)? else {
             return Ok(());
         };
-        let program = &mut self.programs[place];
+        let counts = &mut self.programs[place].counts;
         let Some(number) = number else {
-            program.compat_calls += 1;
+            counts.compat_calls += 1;
             return Ok(());
         };
-        *program.calls.entry(number).or_default() += 1;
+        *counts.calls.entry(number).or_default() += 1;
         if number == libc::SYS_ioctl.unsigned_abs() {
             // The kernel takes 32 bits of it.
             let request = u32::try_from(second & u64::from(u32::MAX)).unwrap_or_default();
-            *program.ioctls.entry(request).or_default() += 1;
+            *counts.ioctls.entry(request).or_default() += 1;
         }
         Ok(())
     }
@@ -215,9 +239,7 @@ impl Tracer {
             pid: process.unsigned_abs(),
             arg0: arg0(process),
             contained: namespace.is_ok_and(|namespace| namespace != self.namespace),
-            calls: BTreeMap::new(),
-            ioctls: BTreeMap::new(),
-            compat_calls: 0,
+            counts: Counts::default(),
         });
         self.programs.len() - 1
     }
@@ -260,15 +282,14 @@ mod tests {
         command
             .args(["-c", script])
             .stdin(Stdio::null())
-            .stdout(Stdio::null());
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command
     }
 
     fn sum(traced: &Traced, number: libc::c_long) -> u64 {
-        let calls = traced.programs.iter().map(|program| &program.calls);
-        calls
-            .filter_map(|calls| calls.get(&number.unsigned_abs()))
-            .sum()
+        let calls = traced.sum(|_| true).calls;
+        calls.get(&number.unsigned_abs()).copied().unwrap_or(0)
     }
 
     #[test]

@@ -16,3 +16,4 @@ mod probe;
 mod signals;
 mod store;
 mod streams;
+mod surface;

@@ -1,6 +1,6 @@
 //! The talk with guests that do what they should not, and none that is waited for for ever.
 
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{channel, sync_channel};
 use std::thread;
 
 use husk_init::exit::{Failure, Stage};
@@ -214,4 +214,26 @@ fn a_guest_meets_its_deadline_whether_silent_or_not() {
         drop(events);
         flooder.join().unwrap();
     }
+}
+
+#[test]
+fn what_the_machine_counted_is_in_the_ending() {
+    let (sender, events) = channel();
+    let counts: BTreeMap<_, _> = [("exits".to_owned(), 3)].into();
+    let report = Report::Exits {
+        counts: counts.clone(),
+    };
+    let ended = [
+        Event::Report(report),
+        exited(0),
+        Event::Frame(Frame::Finished),
+        closed(Stream::Stdout),
+        closed(Stream::Stderr),
+    ];
+    for event in until_running().into_iter().chain(ended) {
+        sender.send(event).unwrap();
+    }
+    let mut timeline = Timeline::start();
+    let ending = talk(&mut timeline).hold(&events).unwrap();
+    assert_eq!(ending.exits, counts);
 }
