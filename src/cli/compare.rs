@@ -20,7 +20,7 @@ use crate::spec::sentence::sentence;
 use crate::spec::units;
 
 /// Suites of a comparison that names none: what people ask first, and soon enough answered.
-const DEFAULT_SUITES: [&str; 2] = ["start", "footprint"];
+const DEFAULT_SUITES: [&str; 3] = ["start", "footprint", compare::SURFACE];
 
 /// Run an image behind several walls in turns, and report what each costs and keeps out
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ pub struct Args {
         default_value = "vm,container"
     )]
     walls: Vec<String>,
-    /// What to measure: start, footprint, cpu, memory, syscall, disk, net, or all
+    /// What to measure: start, footprint, surface, cpu, memory, syscall, disk, net, or all
     #[arg(long, value_name = "SUITE,…", value_delimiter = ',', default_values = DEFAULT_SUITES)]
     suite: Vec<String>,
     /// Starts behind each wall

@@ -8,7 +8,7 @@ use super::launch::{Desk, Wall, Workload};
 use super::report::{Environment, Plan, Report, Subject};
 use super::schedule::Length;
 use super::statistics::Sample;
-use super::{footprint, overhead, start, work};
+use super::{footprint, overhead, start, surface, work};
 
 /// What to compare.
 #[derive(Debug, Clone)]
@@ -130,6 +130,9 @@ fn measure(bench: &mut Bench<'_>) -> Result<(), Error> {
     }
     if asked(FOOTPRINT) {
         footprint::measure(bench)?;
+    }
+    if asked(surface::SUITE) {
+        surface::measure(bench)?;
     }
     let of_probe: Vec<_> = work::SUITES
         .into_iter()

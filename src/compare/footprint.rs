@@ -5,16 +5,14 @@
 //! everything below; each page counts as the share that each process has of it. What the kernel spends
 //! is what /proc/meminfo says it spends more than before: the whole host's, so a busy host blurs it.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use super::comparison::Bench;
 use super::error::Error;
-use super::launch::{Wall, Workload, ask_to_end, command, milliseconds, time, watch};
+use super::instance::{Fleet, tree};
+use super::launch::{Wall, command, milliseconds, time, watch};
 use super::report::{Footprint, FootprintPoint, Throughput};
 use super::statistics::Sample;
 
@@ -32,21 +30,6 @@ const SETTLE: Duration = Duration::from_millis(300);
 
 /// Starts beside running instances whose median counts.
 const BESIDE: usize = 3;
-
-/// Instances of one wall, ended when dropped.
-struct Fleet {
-    instances: Vec<Child>,
-}
-
-impl Drop for Fleet {
-    fn drop(&mut self) {
-        thread::scope(|scope| {
-            for child in &mut self.instances {
-                scope.spawn(|| ask_to_end(child));
-            }
-        });
-    }
-}
 
 /// Looks at every wall, one after the other: instances of two walls at once would blur each other.
 pub fn measure(bench: &mut Bench<'_>) -> Result<(), Error> {
@@ -77,27 +60,20 @@ pub fn measure(bench: &mut Bench<'_>) -> Result<(), Error> {
 /// More and more instances of one wall.
 fn fill(bench: &mut Bench<'_>, wall: &Wall) -> Result<(), Error> {
     let before = kernel_kib();
-    let mut fleet = Fleet {
-        instances: Vec::new(),
-    };
+    let mut fleet = Fleet::default();
     let mut last: Option<(u32, u64)> = None;
     for wanted in bench.request.instances.clone() {
-        while fleet.instances.len() < wanted as usize {
-            let up = fleet.instances.len();
+        while fleet.len() < wanted as usize {
+            let up = fleet.len();
             bench.tell(
                 &format!("instances behind {}", wall.name),
                 up,
                 Some(wanted as usize),
             );
-            let instance = start_one(bench, wall, up + 1)?;
-            fleet.instances.push(instance);
+            fleet.start(bench, wall)?;
         }
         sleep(SETTLE);
-        let pss_kib: u64 = fleet
-            .instances
-            .iter()
-            .map(|child| tree_pss_kib(child.id()))
-            .sum();
+        let pss_kib: u64 = fleet.processes().map(tree_pss_kib).sum();
         let kernel = before
             .zip(kernel_kib())
             .map(|(before, now)| now.saturating_sub(before));
@@ -120,57 +96,6 @@ fn fill(bench: &mut Bench<'_>, wall: &Wall) -> Result<(), Error> {
         bench.keep()?;
     }
     Ok(())
-}
-
-/// Starts an instance, and waits until it says that it is up.
-fn start_one(bench: &Bench<'_>, wall: &Wall, number: usize) -> Result<Child, Error> {
-    let waiting = Workload {
-        command: vec!["--wait".into()],
-        ..bench.request.workload.for_probe()
-    };
-    let mut command = command(wall, &waiting, &[OsStr::new("--probe")]);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let child = command.spawn().map_err(Error::Harness)?;
-    let mut fleet = Fleet {
-        instances: vec![child],
-    };
-    let mut line = String::new();
-    let stdout = fleet.instances[0].stdout.take();
-    let ready = stdout.is_some_and(|stdout| {
-        // Its last line, and the first: an interrupt ends it, and with it this wait.
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .is_ok_and(|_| line == "ready\n")
-    });
-    if bench.interrupt.is_requested() {
-        return Err(Error::Interrupted);
-    }
-    match (ready, fleet.instances.pop()) {
-        (true, Some(child)) => Ok(child),
-        (_, child) => Err(Error::Instance {
-            wall: wall.name.clone(),
-            number,
-            message: child.map(last_words).unwrap_or_default(),
-        }),
-    }
-}
-
-fn last_words(mut child: Child) -> String {
-    /// More than this is no last word.
-    const MOST: u64 = 4096;
-    ask_to_end(&mut child);
-    let mut text = String::new();
-    let stderr = child.stderr.take();
-    // What cannot be read is not told.
-    let _unread = stderr.map(|stderr| stderr.take(MOST).read_to_string(&mut text));
-    text.lines()
-        .last()
-        .unwrap_or_default()
-        .trim_start_matches("husk: ")
-        .to_owned()
 }
 
 /// The median of a few starts of the subject's command, with what is running.
@@ -219,25 +144,11 @@ fn start_in_parallel(bench: &Bench<'_>, wall: &Wall, parallel: u32) -> Result<Th
 
 /// The proportional set size of a process and everything below it, KiB.
 fn tree_pss_kib(pid: u32) -> u64 {
-    let mut sum = 0;
-    let mut open = vec![pid];
-    while let Some(pid) = open.pop() {
-        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-        sum += field_kib(&rollup, "Pss:").unwrap_or(0);
-        for task in fs::read_dir(format!("/proc/{pid}/task"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            open.extend(
-                children
-                    .split_ascii_whitespace()
-                    .filter_map(|pid| pid.parse::<u32>().ok()),
-            );
-        }
-    }
-    sum
+    let sizes = tree(pid).into_iter().filter_map(|pid| {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        field_kib(&rollup, "Pss:")
+    });
+    sizes.sum()
 }
 
 fn kernel_kib() -> Option<u64> {

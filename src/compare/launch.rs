@@ -77,7 +77,8 @@ impl Desk {
         })
     }
 
-    fn document(&self) -> PathBuf {
+    /// Where a run writes what it says of itself.
+    pub fn document(&self) -> PathBuf {
         self.folder.join("run.json")
     }
 }
