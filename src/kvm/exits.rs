@@ -86,7 +86,7 @@ impl Exits {
         Self { userspace, kernel }
     }
 
-    /// Every counter that is not zero, by name: those of the kernel by its own names, summed over the
+    /// Every counter that is not zero, as it is now, while the guest may run on, by name: those of the kernel by its own names, summed over the
     /// vCPUs; those of this process as `userspace_…`.
     pub fn read(&self) -> BTreeMap<String, u64> {
         let mut sums = BTreeMap::new();

@@ -8,7 +8,7 @@ use husk::sys::{ioctls, trace};
 use crate::husk::Husk;
 
 #[test]
-fn exits_are_counted_when_asked_for_and_each_is_a_call_of_the_machine() {
+fn exits_are_counted_when_asked_for_and_each_is_an_entry_of_the_machine() {
     let json = tempfile::NamedTempFile::new().unwrap();
     let to_json = format!("--json={}", json.path().display());
     let args = ["run", &to_json, "--count-exits", "busybox", "true"];
@@ -30,8 +30,10 @@ fn exits_are_counted_when_asked_for_and_each_is_a_call_of_the_machine() {
         .iter()
         .filter(|(request, _)| ioctls::name(**request) == "KVM_RUN");
     let (_, entries) = entered.next().unwrap();
-    // The kind of KVM is measured by two entries that are not counted; the guest may be inside at the end.
-    assert!((seen..=seen + 4).contains(entries), "{entries} of {seen}");
+    // Every exit that was counted is an entry that was seen. There are some more entries: two measure
+    // the kind of KVM, and the guest runs on between the counting and its end.
+    let agreed = seen..=seen + seen / 4;
+    assert!(agreed.contains(entries), "{entries} of {seen}");
     assert!(
         exits["userspace_mmio_write"].as_u64() > Some(10),
         "{exits:?}"
