@@ -269,7 +269,7 @@ fn walls(names: &[String]) -> Result<Vec<Wall>, Failure> {
         let name = if again == 0 {
             name.clone()
         } else {
-            format!("{name} #{}", again + 1)
+            format!("{name}-{}", again + 1)
         };
         walls.push(Wall { name, words });
     }
