@@ -138,7 +138,11 @@ fn a_machine_and_a_container_are_compared_start_by_start() {
     assert_eq!(report["environment"]["kvm"], kind);
     let out = compared.said.out();
     let first = out.lines().next().unwrap();
-    assert_eq!(first.contains("software KVM"), kind == "software", "{first}");
+    assert_eq!(
+        first.contains("software KVM"),
+        kind == "software",
+        "{first}"
+    );
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod report;
 mod suites;
 mod sys;
 mod tamper;
+mod wait;
 
 use std::env;
 use std::io::{self, Write};
@@ -28,6 +29,9 @@ use report::Report;
 
 /// The hidden word of the process that `syscall.fork_exec` starts.
 const EXIT_AT_ONCE: &str = "--exit-at-once";
+
+/// The hidden word of instances that idle.
+const WAIT: &str = "--wait";
 
 /// The hidden word of tests ([`tamper`]).
 const TAMPER: &str = "--tamper";
@@ -40,6 +44,10 @@ fn main() -> ExitCode {
         Some(word) if word == TAMPER => match tamper::is_refused(called, &mut io::stdout()) {
             Ok(true) => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
+        },
+        Some(word) if word == WAIT => match wait::wait() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
         },
         _ => measure_all(),
     }

@@ -2,6 +2,7 @@
 
 pub mod memory;
 pub mod process;
+pub mod signals;
 pub mod thread;
 
 use std::ffi::c_long;
