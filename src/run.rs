@@ -167,11 +167,14 @@ fn run_container(
         job: build_job(&spec)?,
         timeout: spec.timeout,
     };
-    let mut missing = unpacked.shortfall.sentences().collect::<Vec<_>>();
-    let ending = container::run(entered, &wanted, &mut timeline, |lacks| {
+    let mut missing = Vec::new();
+    let mut note = |lacks: Missing| {
         tell(&lacks);
         missing.push(lacks.text);
-    })?;
+    };
+    let unkept = unpacked.shortfall.sentences();
+    unkept.for_each(|text| note(Missing { text, asked: false }));
+    let ending = container::run(entered, &wanted, &mut timeline, note)?;
     Ok(Outcome::new(spec.name, ending, missing, timeline))
 }
 

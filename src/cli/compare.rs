@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long = "for", value_name = "DURATION", value_parser = units::parse_duration, conflicts_with = "samples")]
     duration: Option<Duration>,
     /// Starts behind each wall that do not count
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     warmups: u32,
     /// Empty the page cache before each start; needs root
     #[arg(long)]

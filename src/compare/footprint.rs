@@ -28,6 +28,9 @@ const KERNEL_FIELDS: [&str; 5] = [
 /// How long an instance that is up is left alone before it is looked at.
 const SETTLE: Duration = Duration::from_millis(300);
 
+/// How long the host is left alone before its own memory is looked at.
+const REST: Duration = Duration::from_secs(2);
+
 /// Starts beside running instances whose median counts.
 const BESIDE: usize = 3;
 
@@ -59,6 +62,8 @@ pub fn measure(bench: &mut Bench<'_>) -> Result<(), Error> {
 
 /// More and more instances of one wall.
 fn fill(bench: &mut Bench<'_>, wall: &Wall) -> Result<(), Error> {
+    // The runs before leave things to the kernel that it puts away in its own time.
+    sleep(REST);
     let before = kernel_kib();
     let mut fleet = Fleet::default();
     let mut last: Option<(u32, u64)> = None;

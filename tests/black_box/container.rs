@@ -1,7 +1,6 @@
 //! The namespace wall: what it keeps out, for whom it works, and what it leaves behind.
 
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -139,4 +138,24 @@ fn an_ordinary_user_has_containers_too() {
         "{}",
         many.status
     );
+}
+
+#[test]
+fn no_workload_gets_a_hand_on_the_terminal() {
+    let husk = container();
+    let script = "for fd in 1 2; do test -t $fd && echo a terminal; done; readlink /proc/self/fd/1";
+    let inner = husk.command(&["run", "busybox", "sh", "-c", script]);
+    let quoted = |word: &std::ffi::OsStr| format!("'{}'", word.to_str().unwrap());
+    let words = [inner.get_program()]
+        .into_iter()
+        .chain(inner.get_args())
+        .map(quoted);
+    let line = words.collect::<Vec<_>>().join(" ");
+    let mut terminal = Command::new("script");
+    terminal
+        .args(["-qec", &line, "/dev/null"])
+        .env("HUSK_HOME", husk.home());
+    let seen = said(terminal.output().unwrap());
+    assert!(seen.out().starts_with("pipe:["), "{}", seen.out());
+    assert_eq!((seen.status, seen.out().lines().count()), (0, 1));
 }

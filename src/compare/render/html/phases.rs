@@ -24,8 +24,8 @@ const HATCHES: [&str; 10] = [
     "M4 0v8",
     "M0 8L8 0M0 0L8 8",
     "M0 4h8M4 0v8",
-    "M0 1h8M0 3h8M0 5h8M0 7h8",
-    "M1 0v8M3 0v8M5 0v8M7 0v8",
+    "M0 2h4M4 6h4",
+    "M2 0v4M6 4v4",
 ];
 
 /// The bars; nothing when no wall told its phases.
