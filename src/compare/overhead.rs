@@ -3,6 +3,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::error::Error;
@@ -13,11 +14,15 @@ use super::statistics::Sample;
 /// Pairs whose medians count.
 const PAIRS: usize = 25;
 
+/// How long the host is left alone before a pair.
+const REST: Duration = Duration::from_millis(20);
+
 /// Milliseconds that the harness adds to a run.
 pub fn measure(interrupt: &Interrupt) -> Result<f64, Error> {
     let mut by_harness = Vec::new();
     let mut barely = Vec::new();
     for _ in 0..PAIRS {
+        sleep(REST);
         by_harness.push(milliseconds(watch(short(), interrupt)?.exit));
         barely.push(milliseconds(time_barely()?));
     }

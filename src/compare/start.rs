@@ -2,12 +2,18 @@
 
 use std::fs;
 use std::io::Write;
+use std::thread::sleep;
+use std::time::Duration;
 
 use super::comparison::Bench;
 use super::error::Error;
 use super::launch::{Timed, time};
 use super::report::{FailedRun, Start};
 use super::schedule::Schedule;
+
+/// How long the host is left alone before a start. The kernel puts a machine or a namespace away after its
+/// process is gone, for some 40 ms, and that is not for the next start to pay, which is another wall's.
+const REST: Duration = Duration::from_millis(200);
 
 /// Times starts behind every wall in turns.
 pub fn measure(bench: &mut Bench<'_>) -> Result<(), Error> {
@@ -66,6 +72,7 @@ fn once(bench: &Bench<'_>, number: usize) -> Result<Timed, Error> {
     if request.cold {
         drop_caches()?;
     }
+    sleep(REST);
     time(
         &request.walls[number],
         &request.workload,
