@@ -19,8 +19,9 @@ use crate::run;
 use crate::spec::sentence::sentence;
 use crate::spec::units;
 
-/// Suites of a comparison that names none: what people ask first, and soon enough answered.
-const DEFAULT_SUITES: [&str; 3] = ["start", "footprint", compare::SURFACE];
+/// Suites that are husk's own to measure, and those of a comparison that names none: what people ask first, and
+/// soon enough answered.
+const OWN_SUITES: [&str; 3] = ["start", "footprint", compare::SURFACE];
 
 /// Run an image behind several walls in turns, and report what each costs and keeps out
 #[derive(Debug, clap::Args)]
@@ -34,7 +35,12 @@ pub struct Args {
     )]
     walls: Vec<String>,
     /// What to measure: start, footprint, surface, cpu, memory, syscall, disk, net, or all
-    #[arg(long, value_name = "SUITE,…", value_delimiter = ',', default_values = DEFAULT_SUITES)]
+    #[arg(
+        long,
+        value_name = "SUITE,…",
+        value_delimiter = ',',
+        default_value = "start,footprint,surface"
+    )]
     suite: Vec<String>,
     /// Starts behind each wall
     #[arg(short = 'n', long, value_name = "N", default_value_t = 30)]
@@ -225,7 +231,7 @@ fn length(args: &Args) -> Result<Length, Failure> {
 }
 
 fn suites(asked: &[String]) -> Result<Vec<String>, Failure> {
-    let known: Vec<_> = DEFAULT_SUITES
+    let known: Vec<_> = OWN_SUITES
         .into_iter()
         .chain(compare::PROBE_SUITES)
         .collect();

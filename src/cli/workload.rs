@@ -32,7 +32,7 @@ pub struct Workload {
     /// Memory, like 256m or 2g [default: 512m]
     #[arg(short, long, value_name = "SIZE")]
     memory: Option<String>,
-    /// CPUs
+    /// CPUs [default: 1]
     #[arg(long, value_name = "N")]
     cpus: Option<u32>,
     /// Refuse writes to the root file system

@@ -218,8 +218,8 @@ impl Output {
         }
     }
 
-    /// Takes what is there.
-    fn take(&mut self) -> io::Result<()> {
+    /// Takes what is there, and was there at `now`.
+    fn take(&mut self, now: Instant) -> io::Result<()> {
         let mut chunk = [0; 16 << 10];
         let Some(from) = &mut self.from else {
             return Ok(());
@@ -228,7 +228,7 @@ impl Output {
         if count == 0 {
             self.from = None;
         } else {
-            self.first.get_or_insert_with(Instant::now);
+            self.first.get_or_insert(now);
         }
         let room = KEPT.saturating_sub(self.kept.len()).min(count);
         self.kept.extend_from_slice(&chunk[..room]);
@@ -270,9 +270,11 @@ impl Watched {
             Err(rustix::io::Errno::INTR) | Ok(_) => {}
             Err(errno) => return Err(errno.into()),
         }
+        // One moment for both: a byte that came with the end came no later.
+        let now = Instant::now();
         let mut ready = entries.iter().map(|entry| !entry.revents().is_empty());
         if ready.next() == Some(true) {
-            self.exit = Some(Instant::now());
+            self.exit = Some(now);
         }
         let ready: Vec<bool> = ready.collect();
         let open = self
@@ -281,7 +283,7 @@ impl Watched {
             .filter(|output| output.from.is_some());
         for (output, ready) in open.zip(ready) {
             if ready {
-                output.take()?;
+                output.take(now)?;
             }
         }
         Ok(())
@@ -299,7 +301,7 @@ impl Watched {
                 if poll(&mut entry, Some(&none))? == 0 {
                     break;
                 }
-                output.take()?;
+                output.take(self.exit.unwrap_or_else(Instant::now))?;
             }
         }
         Ok(())
