@@ -22,7 +22,7 @@ use husk_init::sys::mount::chroot;
 use husk_init::user::{self, User};
 use husk_init::workload::Program;
 use husk_init::{files, places, sys};
-use rustix::mount::{MountFlags, mount, mount_bind};
+use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
 use rustix::process::{fchdir, umask};
 
 use super::error::{Error, root as failed};
@@ -57,8 +57,9 @@ pub struct Prepared {
 }
 
 impl Root {
-    /// Mounts the root of `spec`. Devices in it work only where the host tells them apart.
-    pub fn mount(spec: &ContainerSpec, rootless: bool, devices: bool) -> Result<Self, Error> {
+    /// Mounts the root of `spec`. No device in it works: not before the container has a group that
+    /// tells them apart.
+    pub fn mount(spec: &ContainerSpec, rootless: bool) -> Result<Self, Error> {
         let workspace = spec.workspace.clone();
         fs::create_dir_all(&workspace).map_err(failed("workspace"))?;
         let options = format!("mode=0700,size={}", spec.memory + OWN_ROOM);
@@ -74,8 +75,7 @@ impl Root {
         mount_bind(&spec.tree, root.place("lower"))
             .map_err(|errno| failed("the image's tree")(errno.into()))?;
         root.make_upper().map_err(failed("upper layer"))?;
-        root.mount_layers(rootless, devices)
-            .map_err(failed("overlay"))?;
+        root.mount_layers(rootless).map_err(failed("overlay"))?;
         Ok(root)
     }
 
@@ -93,7 +93,7 @@ impl Root {
         fs::set_permissions(&upper, Permissions::from_mode(image.mode() & 0o7777))
     }
 
-    fn mount_layers(&self, rootless: bool, devices: bool) -> io::Result<()> {
+    fn mount_layers(&self, rootless: bool) -> io::Result<()> {
         let before = File::open(".")?;
         // Names from here: a path could have a character in it that means something to the overlay.
         rustix::process::chdir(&self.workspace)?;
@@ -102,14 +102,21 @@ impl Root {
         } else {
             c_string(LAYERS)?
         };
-        let flags = if devices {
-            MountFlags::empty()
-        } else {
-            MountFlags::NODEV
-        };
-        let mounted = mount("overlay", "root", "overlay", flags, options.as_c_str());
+        let mounted = mount(
+            "overlay",
+            "root",
+            "overlay",
+            MountFlags::NODEV,
+            options.as_c_str(),
+        );
         fchdir(&before)?;
         Ok(mounted?)
+    }
+
+    /// Lets devices in the root work, for a container whose group tells them apart.
+    pub fn allow_devices(&self) -> Result<(), Error> {
+        mount_remount(self.place("root"), MountFlags::BIND, "")
+            .map_err(|errno| failed("devices")(errno.into()))
     }
 
     /// Does in the root what init does in a guest's, in the same order. For a moment the root is this

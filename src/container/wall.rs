@@ -39,8 +39,11 @@ pub fn run(
     };
     let mut missing = mem::take(&mut entered.missing);
     missing.extend(around.cgroups.missing(spec.asked));
-    let root = Root::mount(spec, around.rootless, around.cgroups.devices)?;
+    let root = Root::mount(spec, around.rootless)?;
     let prepared = root.prepare(&spec.job, spec.probe.is_some())?;
+    if around.cgroups.devices {
+        root.allow_devices()?;
+    }
     let ids = [prepared.user.uid, prepared.user.gid];
     if let Some(id) = ids.into_iter().find(|id| *id >= entered.ids) {
         return Err(Error::NoSuchId { id });
