@@ -180,11 +180,11 @@ fn cgroups() -> Finding {
     let (fact, meaning) = match unified {
         Ok(controllers) => (
             format!("v2, with {}", controllers.trim()),
-            "a machine's process can be limited from outside by your service manager".to_owned(),
+            "a machine's process can be limited from outside by your service manager; root's containers are limited by it".to_owned(),
         ),
         Err(_) => (
             "v1, hybrid or none".to_owned(),
-            "nothing that machines need; limits from outside are v1's".to_owned(),
+            "nothing that machines need; limits from outside, and those of root's containers, are v1's".to_owned(),
         ),
     };
     Finding {
@@ -204,11 +204,14 @@ fn user_namespaces() -> Finding {
     let most = read("/proc/sys/user/max_user_namespaces").unwrap_or(0);
     let forbidden = read("/proc/sys/kernel/unprivileged_userns_clone") == Some(0);
     let (fact, meaning) = if most > 0 && !forbidden {
-        ("user namespaces are allowed", "nothing that machines need")
+        (
+            "user namespaces are allowed",
+            "nothing that machines need; with --wall container ordinary users have containers",
+        )
     } else {
         (
             "user namespaces are not allowed",
-            "nothing that machines need: they keep guests apart by KVM",
+            "nothing that machines need: they keep guests apart by KVM; --wall container is for root alone",
         )
     };
     Finding {

@@ -32,6 +32,7 @@ fn the_wall_is_as_high_as_dockers() {
         unshare -U true 2>/dev/null || echo no user namespace;
         dmesg >/dev/null 2>&1 || echo no kernel log;
         echo 1 2>/dev/null >/proc/sys/kernel/panic || echo no sysctl;
+        mknod /tmp/disk b 7 0 2>/dev/null && cat /tmp/disk 2>/dev/null || echo no disk;
         wc -c < /proc/keys; ls /sys/firmware | wc -l;
         find /sys/fs/cgroup -name 'memory.*limit*' -o -name memory.max |
             while read -r limit; do echo 1 2>/dev/null >$limit && echo $limit; done;
@@ -61,6 +62,7 @@ fn the_wall_is_as_high_as_dockers() {
             "no user namespace",
             "no kernel log",
             "no sysctl",
+            "no disk",
             "0",
             "0",
             "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero ",

@@ -1,11 +1,11 @@
-//! Real images, made by real tools: what the guest sees is what `umoci unpack` makes of them.
+//! Real images, made by real tools: what a workload sees is what `umoci unpack` makes of them.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::husk::{Husk, said, tool};
+use crate::husk::{Husk, WALLS, said, tool};
 
 /// Where `rootfs/debian/build.sh` has put its images.
 fn images() -> &'static Path {
@@ -65,27 +65,33 @@ fn every_entry_is_what_umoci_makes_of_it() {
     assert!(expected.len() > 500, "{} entries", expected.len());
     let image = format!("oci:{}", layout.display());
     let run = ["run", "-i", &image, "python3", "-", "/"];
-    let said = Husk::shared().feed(&[&run[..], &BELOW].concat(), &fs::read(script).unwrap());
-    assert_eq!((said.status, said.stderr.as_str()), (0, ""));
-    let found = by_path(&said.stdout);
-    for (path, entry) in &expected {
-        assert_eq!(found.get(path), Some(entry), "{path:?}");
+    for husk in Husk::behind_each() {
+        let said = husk.feed(&[&run[..], &BELOW].concat(), &fs::read(script).unwrap());
+        assert_eq!((said.status, said.stderr.as_str()), (0, ""));
+        let found = by_path(&said.stdout);
+        for (path, entry) in &expected {
+            assert_eq!(found.get(path), Some(entry), "{:?}: {path:?}", husk.wall());
+        }
+        assert_eq!(found.len(), expected.len());
     }
-    assert_eq!(found.len(), expected.len());
 }
 
 #[test]
 fn a_debian_image_runs_python() {
     let archive = images().join("python3.tar");
-    let husk = Husk::fresh();
+    let mut husk = Husk::fresh();
     let loaded = husk.say(&["load", "-i", archive.to_str().unwrap()]);
     assert_eq!(loaded.status, 0, "{}", loaded.stderr);
     assert_eq!(loaded.out(), "Loaded image: localhost/python3:1\n");
-    let said = husk.say(&["run", "python3:1", "python3", "-c", "print(6*7)"]);
-    assert_eq!(
-        (said.out().as_str(), said.stderr.as_str(), said.status),
-        ("42\n", "", 0)
-    );
+    for wall in WALLS {
+        husk = husk.behind(wall);
+        let said = husk.say(&["run", "python3:1", "python3", "-c", "print(6*7)"]);
+        assert_eq!(
+            (said.out().as_str(), said.stderr.as_str(), said.status),
+            ("42\n", "", 0),
+            "{wall:?}"
+        );
+    }
 }
 
 #[test]
