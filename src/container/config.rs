@@ -57,6 +57,9 @@ const READ_ONLY: [&str; 5] = [
     "/proc/sysrq-trigger",
 ];
 
+/// Permissions that new files lose: docker's default, whatever this host's user has.
+const UMASK: u32 = 0o022;
+
 /// A period of the scheduler, microseconds, and a CPU's share of it.
 const PERIOD: u64 = 100_000;
 
@@ -102,6 +105,7 @@ pub fn build(
                 "uid": prepared.user.uid,
                 "gid": prepared.user.gid,
                 "additionalGids": groups,
+                "umask": UMASK,
             },
             "args": texts(&process.argv),
             "env": prepared.program.env.iter().map(|pair| text(pair.as_bytes())).collect::<Vec<_>>(),

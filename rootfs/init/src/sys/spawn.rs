@@ -132,6 +132,9 @@ extern "C" fn child(argument: *mut c_void) -> c_int {
     unsafe { libc::_exit(127) }
 }
 
+/// Permissions that a container's new files lose (OCI runtimes' default). Init's own lose none.
+const UMASK: libc::mode_t = 0o022;
+
 /// Returns only with what failed.
 fn become_it(shared: &Shared<'_>) -> std::result::Result<(), (Step, Errno)> {
     let plan = shared.plan;
@@ -139,6 +142,8 @@ fn become_it(shared: &Shared<'_>) -> std::result::Result<(), (Step, Errno)> {
     // SAFETY: no memory is passed.
     check(unsafe { libc::setsid() }).map_err(at(Step::Session))?;
     wait::block(&wait::set_of(&[])).map_err(at(Step::Session))?;
+    // SAFETY: takes an integer, cannot fail.
+    unsafe { libc::umask(UMASK) };
     for (target, stream) in (0..).zip(plan.streams) {
         // SAFETY: no memory is passed.
         check(unsafe { libc::dup2(stream.as_raw_fd(), target) }).map_err(at(Step::Streams))?;
