@@ -12,7 +12,7 @@ use super::Status;
 use super::output::Failure;
 use super::workload::Workload;
 use crate::run::{self, Outcome};
-use crate::spec::{Missing, OciRuntime, RunRequest, Wall, units};
+use crate::spec::{Missing, OciRuntime, Probe, RunRequest, Wall, units};
 
 /// Run an image in a machine of its own
 #[derive(Debug, clap::Args)]
@@ -46,6 +46,9 @@ pub struct Args {
     /// Measure this wall with husk's own program instead of the image's command
     #[arg(long, hide = true, conflicts_with_all = ["entrypoint", "user", "workdir"])]
     probe: bool,
+    /// Say on stderr, after the workload and behind TOKEN, what it changed in the file system
+    #[arg(long, hide = true, value_name = "TOKEN", conflicts_with = "probe")]
+    changes: Option<String>,
     /// Name of the machine
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -108,6 +111,7 @@ pub fn run(args: Args) -> Status {
 }
 
 fn build_request(args: Args) -> Result<RunRequest, Failure> {
+    let measure = args.probe.then_some(Probe::Measure);
     Ok(RunRequest {
         name: args.name,
         kernel: args.kernel,
@@ -116,7 +120,7 @@ fn build_request(args: Args) -> Result<RunRequest, Failure> {
         timeout: args.timeout,
         boot_timeout: args.boot_timeout,
         wall: wall(args.wall, args.oci_runtime)?,
-        probe: args.probe,
+        probe: measure.or(args.changes.map(Probe::Changes)),
         stdin: args.interactive,
         verbose_console: args.verbose > 1,
         count_exits: args.count_exits,

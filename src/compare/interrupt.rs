@@ -27,3 +27,11 @@ impl Interrupt {
         self.0.load(Ordering::SeqCst)
     }
 }
+
+#[cfg(test)]
+impl Interrupt {
+    /// Somebody asked already.
+    pub(super) fn requested() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+}

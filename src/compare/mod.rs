@@ -22,6 +22,7 @@ mod journal;
 mod launch;
 pub mod ordered;
 mod overhead;
+pub mod parity;
 mod random;
 pub mod render;
 pub mod report;

@@ -27,7 +27,7 @@ mod tar;
 pub mod tree;
 mod unpack;
 
-pub use digest::Digest;
+pub use digest::{Digest, Hasher};
 pub use error::{Error, Fault, Refusal};
 pub use limits::Limits;
 pub use reference::Reference;

@@ -21,6 +21,6 @@ pub use container::{Asked, ContainerSpec, Missing, OciRuntime, Wall};
 pub use ending::Ending;
 pub use limits::limit_name;
 pub use machine::{Piece, VmSpec};
-pub use request::{EnvWord, RunRequest};
+pub use request::{EnvWord, Probe, RunRequest};
 pub use run::{RunSpec, SpecError};
 pub use signal::{FORWARDED, PATIENCE, Signal};

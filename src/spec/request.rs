@@ -14,6 +14,16 @@ pub enum EnvWord {
     Unset(Vec<u8>),
 }
 
+/// What husk's own program does in the run: it is put beside the image (`PROBE_PATH`), and is what runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// It runs instead of the image's program, as root and in `/`; the command is its arguments.
+    Measure,
+    /// It runs the command, as whoever and wherever the command would, and then says on stderr what that
+    /// changed in the file system, between lines that begin with this token.
+    Changes(String),
+}
+
 /// A `run`, as asked for. Absent is `None`: the image or a default decides.
 #[derive(Debug, Clone, Default)]
 pub struct RunRequest {
@@ -53,8 +63,8 @@ pub struct RunRequest {
     pub boot_timeout: Option<Duration>,
     /// Which wall.
     pub wall: Wall,
-    /// Run the probe instead of the image's program, as root and in `/`; the command is its arguments.
-    pub probe: bool,
+    /// Whether husk's own program is part of it.
+    pub probe: Option<Probe>,
     /// Connect stdin.
     pub stdin: bool,
     /// Let the kernel speak on its console.

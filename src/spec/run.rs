@@ -8,7 +8,7 @@ use husk_init::job::{GuestFile, PROBE_PATH, Process};
 
 use super::config::ImageConfig;
 use super::container::{Asked, Wall};
-use super::request::RunRequest;
+use super::request::{Probe, RunRequest};
 use super::signal::Signal;
 use super::{environment, limits, units};
 
@@ -35,7 +35,7 @@ pub struct RunSpec {
     pub tmpfs: Vec<husk_init::job::Tmpfs>,
     /// The image's volumes.
     pub volumes: Vec<String>,
-    /// Whether the workload is the probe, which has to be put beside the image.
+    /// Whether the workload is the probe, or under it: it has to be put beside the image.
     pub probe: bool,
     /// Guest memory, bytes.
     pub memory: u64,
@@ -137,7 +137,7 @@ impl RunSpec {
             read_only: request.read_only,
             tmpfs,
             volumes: image.volumes.clone(),
-            probe: request.probe,
+            probe: request.probe.is_some(),
             memory: memory.unwrap_or(DEFAULT_MEMORY),
             cpus,
             kernel: request.kernel,
@@ -164,8 +164,17 @@ fn build_process(
             .0
             .push("no command given, and the image names none: add one".to_owned());
     }
+    let argv = match &request.probe {
+        Some(Probe::Changes(token)) => {
+            problems.take(check_token(token));
+            let words: [&[u8]; 4] = [PROBE_PATH.as_bytes(), b"--changes", token.as_bytes(), b"--"];
+            words.into_iter().map(<[u8]>::to_vec).chain(argv).collect()
+        }
+        _ => argv,
+    };
+    let measures = request.probe == Some(Probe::Measure);
     let typed = request.workdir.as_deref();
-    let own = (!request.probe && !image.workdir.is_empty()).then_some(image.workdir.as_str());
+    let own = (!measures && !image.workdir.is_empty()).then_some(image.workdir.as_str());
     let cwd = typed.or(own).unwrap_or("/");
     // An image may say `app` and mean `/app`; a person who types `app` may mean the host's.
     if typed.is_some() && !cwd.starts_with('/') {
@@ -179,7 +188,7 @@ fn build_process(
         format!("/{cwd}")
     };
     // Empty is root.
-    let own = if request.probe { "" } else { &image.user };
+    let own = if measures { "" } else { &image.user };
     let user = request.user.as_deref().unwrap_or(own);
     let parsed = request
         .ulimits
@@ -197,9 +206,9 @@ fn build_process(
 }
 
 /// Docker's rule: a typed entry point drops the image's CMD too; a typed command replaces CMD.
-/// The probe needs nothing of the image.
+/// A probe that measures needs nothing of the image.
 fn command(request: &RunRequest, image: &ImageConfig) -> Vec<Vec<u8>> {
-    if request.probe {
+    if request.probe == Some(Probe::Measure) {
         let probe = [PROBE_PATH.into()];
         return probe.into_iter().chain(request.command.clone()).collect();
     }
@@ -247,6 +256,14 @@ fn check_hostname(name: &str) -> Result<(), String> {
     Err(format!(
         "--hostname `{name}`: write letters, digits, - and dots, {MAX_HOSTNAME} at most"
     ))
+}
+
+/// A word that no line of a list can be taken for.
+fn check_token(token: &str) -> Result<(), String> {
+    if !token.is_empty() && token.chars().all(|c| c.is_ascii_alphanumeric()) {
+        return Ok(());
+    }
+    Err(format!("--changes `{token}`: write letters and digits"))
 }
 
 /// Docker's rule for names.
@@ -344,7 +361,7 @@ mod tests {
             ..image()
         };
         let request = RunRequest {
-            probe: true,
+            probe: Some(Probe::Measure),
             command: vec![b"--suite".to_vec(), b"cpu".to_vec()],
             ..RunRequest::default()
         };
@@ -354,6 +371,31 @@ mod tests {
         assert_eq!(spec.process.argv, words);
         assert_eq!(spec.process.cwd, b"/");
         assert!(spec.process.user.is_empty());
+    }
+
+    #[test]
+    fn changes_are_looked_for_around_the_images_own_command() {
+        let image = ImageConfig {
+            user: "app".to_owned(),
+            workdir: "/srv".to_owned(),
+            ..image()
+        };
+        let request = |token: &str| RunRequest {
+            probe: Some(Probe::Changes(token.to_owned())),
+            ..RunRequest::default()
+        };
+        let spec = RunSpec::new(request("a1"), &image, "0123456789ab").unwrap();
+        let words = ["/.husk-probe", "--changes", "a1", "--", "/entry", "default"];
+        assert!(spec.probe);
+        assert_eq!(spec.process.argv, words.map(|w| w.as_bytes().to_vec()));
+        assert_eq!(spec.process.cwd, b"/srv");
+        assert_eq!(spec.process.user, b"app");
+        for token in ["", "a b", "a\n"] {
+            let refused = RunSpec::new(request(token), &image, "0123456789ab");
+            assert!(refused.unwrap_err().problems[0].starts_with("--changes"));
+        }
+        let nothing = RunSpec::new(request("a1"), &ImageConfig::default(), "0123456789ab");
+        assert!(nothing.unwrap_err().problems[0].starts_with("no command"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod image_config;
 mod inside;
 mod layers;
 mod machines;
+mod parity;
 mod probe;
 mod signals;
 mod store;

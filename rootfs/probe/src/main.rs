@@ -13,6 +13,7 @@
 //! Exit status: 0, or 1 when nothing could be measured, or 2 for words that are not understood.
 
 mod args;
+mod changes;
 mod measure;
 mod report;
 mod suites;
@@ -33,6 +34,9 @@ const EXIT_AT_ONCE: &str = "--exit-at-once";
 /// The hidden word of instances that idle.
 const WAIT: &str = "--wait";
 
+/// The hidden word of a command whose changes are looked for ([`changes`]).
+const CHANGES: &str = "--changes";
+
 /// The hidden word of tests ([`tamper`]).
 const TAMPER: &str = "--tamper";
 
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
     let called = words.next();
     match words.next() {
         Some(word) if word == EXIT_AT_ONCE => ExitCode::SUCCESS,
+        Some(word) if word == CHANGES => changes::run(words),
         Some(word) if word == TAMPER => match tamper::is_refused(called, &mut io::stdout()) {
             Ok(true) => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,

@@ -1,5 +1,6 @@
 //! The words to the kernel that std lacks, as safe functions over unsafe bodies. Nothing here measures.
 
+pub mod files;
 pub mod memory;
 pub mod process;
 pub mod signals;

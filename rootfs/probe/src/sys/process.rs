@@ -4,9 +4,15 @@
 //! would stay locked in it for ever.
 
 use std::ffi::{CStr, c_char, c_void};
-use std::io;
+use std::io::{self, Read};
+use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
+
+use husk_init::sys::Errno;
+use husk_init::sys::spawn::Lists;
+use husk_init::sys::wait;
+use husk_init::workload::Program;
 
 use super::check;
 
@@ -24,7 +30,7 @@ impl Child {
     pub fn wait(self) -> io::Result<()> {
         let status = reap(self.pid)?;
         // It is gone: nobody is left to kill.
-        std::mem::forget(self);
+        mem::forget(self);
         match status {
             0 => Ok(()),
             _ => Err(io::Error::other("the child failed")),
@@ -50,6 +56,39 @@ pub fn fork_exec(program: &CStr, argument: &CStr) -> io::Result<Child> {
         unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), env.as_ptr()) };
         NOT_EXECUTED
     })
+}
+
+/// Forks a child that becomes `program`, with the standard streams of this process, and no signal held
+/// back or ignored. It is the caller's to wait for; an error is what execve said, or the fork.
+pub fn start(program: &Program) -> io::Result<libc::pid_t> {
+    let lists = Lists::of(program);
+    let (mut answer, failure) = io::pipe()?;
+    let child = fork(|| {
+        // SAFETY: the default action is no function of this program's; Rust's start chose to ignore it.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+        // An empty set is always taken.
+        let _held = wait::block(&wait::set_of(&[]));
+        let Errno(errno) = lists.execute();
+        let errno = errno.to_ne_bytes();
+        // SAFETY: the bytes are readable for their whole length.
+        unsafe { libc::write(failure.as_raw_fd(), errno.as_ptr().cast(), errno.len()) };
+        NOT_EXECUTED
+    })?;
+    drop(failure);
+    let mut errno = [0; 4];
+    if answer.read_exact(&mut errno).is_ok() {
+        return Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno)));
+    }
+    // The pipe's end went with the program that made it.
+    let pid = child.pid;
+    mem::forget(child);
+    Ok(pid)
+}
+
+/// Has every orphan among the children's children become a child of this process.
+pub fn adopt_orphans() -> io::Result<()> {
+    // SAFETY: the operation takes a number and no memory.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) }).map(drop)
 }
 
 /// Forks a child that sends back every byte, until its input ends. It closes `others`: the ends that

@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::ptr;
 
 /// Signals that are held back until somebody waits for them.
+#[derive(Debug)]
 pub struct Held(libc::sigset_t);
 
 /// Holds these signals back from now on: PID 1 of a container would not get them otherwise.
