@@ -19,9 +19,8 @@ use crate::run;
 use crate::spec::sentence::sentence;
 use crate::spec::units;
 
-/// Suites that are husk's own to measure, and those of a comparison that names none: what people ask first, and
-/// soon enough answered.
-const OWN_SUITES: [&str; 3] = ["start", "footprint", compare::SURFACE];
+/// Suites of a comparison that names none: what people ask first, and soon enough answered.
+const USUAL_SUITES: [&str; 3] = ["start", "footprint", compare::SURFACE];
 
 /// Run an image behind several walls in turns, and report what each costs and keeps out
 #[derive(Debug, clap::Args)]
@@ -34,14 +33,13 @@ pub struct Args {
         default_value = "vm,container"
     )]
     walls: Vec<String>,
-    /// What to measure: start, footprint, surface, cpu, memory, syscall, disk, net, or all
-    #[arg(
-        long,
-        value_name = "SUITE,…",
-        value_delimiter = ',',
-        default_value = "start,footprint,surface"
-    )]
+    /// What to measure: start, footprint, surface, cpu, memory, syscall, disk, net, parity, or all
+    /// [default: start,footprint,surface]
+    #[arg(long, value_name = "SUITE,…", value_delimiter = ',')]
     suite: Vec<String>,
+    /// Say whether the command does the same behind each wall: exit status, output, files; status 1 if not
+    #[arg(long)]
+    diff: bool,
     /// Starts behind each wall
     #[arg(short = 'n', long, value_name = "N", default_value_t = 30)]
     samples: u32,
@@ -109,8 +107,9 @@ pub fn compare(args: Args) -> Status {
     if let Some(failure) = failure {
         return Err(failure);
     }
+    let differs = report.parity.as_ref().is_some_and(|parity| !parity.equal);
     let Some(baseline) = baseline else {
-        return Ok(0);
+        return Ok(u8::from(args.diff && differs));
     };
     let outcome = check::check(&report, &baseline, args.tolerance / 100.0);
     let outcome = outcome.map_err(|why| Failure::new(why.to_string()))?;
@@ -120,7 +119,7 @@ pub fn compare(args: Args) -> Status {
     for line in &outcome.regressions {
         Failure::new(line).print();
     }
-    Ok(u8::from(!outcome.passes()))
+    Ok(u8::from(!outcome.passes() || (args.diff && differs)))
 }
 
 /// Makes a report. What was measured before a failure is in it.
@@ -156,7 +155,7 @@ fn measure(args: &Args) -> Result<(Report, Option<Failure>), Failure> {
 }
 
 fn build_request(args: &Args) -> Result<Request, Failure> {
-    let suites = suites(&args.suite)?;
+    let suites = suites(&args.suite, args.diff)?;
     let length = length(args)?;
     for (flag, numbers) in [
         ("--instances", &args.instances),
@@ -230,21 +229,33 @@ fn length(args: &Args) -> Result<Length, Failure> {
     }
 }
 
-fn suites(asked: &[String]) -> Result<Vec<String>, Failure> {
-    let known: Vec<_> = OWN_SUITES
+/// The suites by name. `--diff` alone asks for nothing else.
+fn suites(asked: &[String], diff: bool) -> Result<Vec<String>, Failure> {
+    let known: Vec<_> = USUAL_SUITES
         .into_iter()
         .chain(compare::PROBE_SUITES)
+        .chain([compare::PARITY])
         .collect();
-    if asked.iter().any(|suite| suite == "all") {
-        return Ok(known.into_iter().map(str::to_owned).collect());
-    }
-    match asked.iter().find(|suite| !known.contains(&suite.as_str())) {
-        Some(suite) => Err(Failure::new(format!(
+    if let Some(suite) = asked
+        .iter()
+        .find(|suite| *suite != "all" && !known.contains(&suite.as_str()))
+    {
+        return Err(Failure::new(format!(
             "--suite `{suite}`: there are {}, and all",
             known.join(", ")
-        ))),
-        None => Ok(asked.to_vec()),
+        )));
     }
+    let is_asked = |suite: &&str| match suite {
+        _ if asked.iter().any(|name| name == "all" || name == suite) => true,
+        &compare::PARITY => diff,
+        usual => asked.is_empty() && !diff && USUAL_SUITES.contains(usual),
+    };
+    Ok(known
+        .iter()
+        .copied()
+        .filter(|suite| is_asked(&suite))
+        .map(str::to_owned)
+        .collect())
 }
 
 /// The walls by name. A wall may be compared with itself, and then has two names.
@@ -282,9 +293,12 @@ fn walls(names: &[String]) -> Result<Vec<Wall>, Failure> {
     Ok(walls)
 }
 
+/// A report as a text.
+type Form = fn(&Report) -> String;
+
 /// Writes the report in every form that is asked for, and for people where nothing goes to stdout.
 fn publish(args: &Args, report: &Report) -> Result<(), Failure> {
-    let forms: [(&Option<PathBuf>, fn(&Report) -> String); 4] = [
+    let forms: [(&Option<PathBuf>, Form); 4] = [
         (&args.json, Report::to_json),
         (&args.csv, render::csv),
         (&args.markdown, render::markdown),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::parity;
+
 /// Why there is no report, or only a part of one.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -41,6 +43,9 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+    /// What a command does cannot be seen.
+    #[error(transparent)]
+    Parity(parity::Error),
     /// Caches stay warm.
     #[error("cannot drop the page cache: --cold needs root")]
     Cold(#[source] io::Error),
@@ -55,6 +60,15 @@ pub enum Error {
     /// A process or a pipe that the host does not give.
     #[error("cannot run and watch a command")]
     Harness(#[source] io::Error),
+}
+
+impl From<parity::Error> for Error {
+    fn from(error: parity::Error) -> Self {
+        match error {
+            parity::Error::Interrupted => Self::Interrupted,
+            other => Self::Parity(other),
+        }
+    }
 }
 
 fn tell(message: &str) -> String {

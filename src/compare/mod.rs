@@ -35,7 +35,7 @@ mod surface;
 mod testing;
 mod work;
 
-pub use comparison::{Progress, Request, compare};
+pub use comparison::{PARITY, Progress, Request, compare};
 pub use error::Error;
 pub use interrupt::Interrupt;
 pub use journal::Journal;

@@ -219,6 +219,50 @@ fn the_probe_measures_the_suites_that_are_asked_for() {
 }
 
 #[test]
+fn whether_walls_do_the_same_is_said_and_shown() {
+    let script = "echo out; echo err >&2; echo new > /tmp/new; exit 3";
+    let words = [
+        "--diff",
+        "--walls",
+        "container,container",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    ];
+    let same = Compared::by(&Husk::shared(), &words);
+    assert_eq!((same.said.status, same.said.stderr.as_str()), (0, ""));
+    let report = same.report();
+    assert_eq!(report["parity"]["equal"], true);
+    assert!(
+        report.get("start").is_none(),
+        "--diff alone asks for nothing else"
+    );
+    let script = "head -c 8 /dev/urandom | od -An -tx1 > /tmp/chance";
+    let words = [
+        "--diff",
+        "--walls",
+        "container,container",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    ];
+    let other = Compared::by(&Husk::shared(), &words);
+    assert_eq!((other.said.status, other.said.stderr.as_str()), (1, ""));
+    let difference = &other.report()["parity"]["differences"][0];
+    assert_eq!(
+        (&difference["what"], &difference["path"]),
+        (&"files".into(), &"/tmp/chance".into())
+    );
+    assert!(
+        other.said.out().contains("/tmp/chance"),
+        "{}",
+        other.said.out()
+    );
+}
+
+#[test]
 fn a_report_is_checked_against_an_earlier_one() {
     let husk = Husk::shared();
     let compared = Compared::by(&husk, &TWICE);
