@@ -253,7 +253,7 @@ fn suites(asked: &[String], diff: bool) -> Result<Vec<String>, Failure> {
     Ok(known
         .iter()
         .copied()
-        .filter(|suite| is_asked(&suite))
+        .filter(is_asked)
         .map(str::to_owned)
         .collect())
 }

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use tempfile::TempDir;
+
 use crate::husk::{Husk, Said, Wall, said, skip};
 
 /// An ordinary user's ids: nobody's in particular.
@@ -15,13 +17,6 @@ fn container() -> Husk {
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
-}
-
-/// runc, where it is installed: what `--oci-runtime` is compared with.
-fn has_runc() -> bool {
-    ["/usr/bin/runc", "/usr/sbin/runc"]
-        .iter()
-        .any(|path| Path::new(path).exists())
 }
 
 #[test]
@@ -71,74 +66,68 @@ fn the_wall_is_as_high_as_dockers() {
     );
 }
 
+/// Runs `script` in a container of an ordinary user's, with a store in `home`, after root's `setup`, which
+/// sees mounts of its own.
+fn as_stranger(home: &Path, setup: &str, script: &str) -> Said {
+    let shell = format!(
+        "{setup}
+        exec setpriv --reuid {STRANGER} --regid {STRANGER} --clear-groups \"$@\" -c '{script}'"
+    );
+    let run = container().command(&["run", "busybox", "sh"]);
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &shell, "sh"]);
+    command.arg(run.get_program()).args(run.get_args());
+    command.env("HUSK_HOME", home.join("store"));
+    said(command.output().unwrap())
+}
+
+/// A home that is the stranger's.
+fn stranger_home() -> TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let stranger = rustix::process::Uid::from_raw(STRANGER.parse().unwrap());
+    rustix::fs::chown(home.path(), Some(stranger), None).unwrap();
+    home
+}
+
 #[test]
 fn an_ordinary_user_has_containers_too() {
     if !is_root() {
-        return skip(
-            "becoming an ordinary user: the tests are one, and every test above was theirs",
-        );
+        return skip("becoming an ordinary user: these tests are run by one");
     }
-    let husk = container();
-    let home = tempfile::tempdir().unwrap();
-    let stranger = |setup: &str, script: &str| -> Said {
-        let shell = format!(
-            "{setup}
-            exec setpriv --reuid {STRANGER} --regid {STRANGER} --clear-groups \"$@\" -c '{script}'"
-        );
-        let mut command = husk.command(&["run", "busybox", "sh"]);
-        let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-        let program = command.get_program().to_owned();
-        command = Command::new("unshare");
-        command.args(["-m", "sh", "-c", &shell, "sh"]);
-        command
-            .arg(program)
-            .args(words)
-            .env("HUSK_HOME", home.path().join("store"));
-        said(command.output().unwrap())
-    };
-    rustix::fs::chown(
-        home.path(),
-        Some(rustix::process::Uid::from_raw(60123)),
-        None,
-    )
-    .unwrap();
-    let alone = stranger(
-        "",
-        "id -u; rm -r /etc/group && mkdir /etc/group && ls -ld /etc/group | cut -c1-10",
-    );
+    let home = stranger_home();
+    let script = "id -u; rm -r /etc/group && mkdir /etc/group && ls -ld /etc/group | cut -c1-10";
+    let said = as_stranger(home.path(), "", script);
     assert_eq!(
-        (alone.out().as_str(), alone.stderr.as_str()),
+        (said.out().as_str(), said.stderr.as_str()),
         ("0\ndrwxr-xr-x\n", "")
     );
-    if !Path::new("/usr/bin/newuidmap").exists() {
-        return skip("a user with subordinate ids: newuidmap is not installed");
+}
+
+#[test]
+fn an_ordinary_user_with_subordinate_ids_has_the_images_users() {
+    if !is_root() || !Path::new("/usr/bin/newuidmap").exists() {
+        return skip("subordinate ids: they take root to be given, and newuidmap to be used");
     }
-    let ranges = home.path().join("ranges");
-    fs::write(&ranges, format!("{STRANGER}:300000:65536\n")).unwrap();
+    let home = stranger_home();
+    let path = |name: &str| home.path().join(name).display().to_string();
+    fs::write(path("ranges"), format!("{STRANGER}:300000:65536\n")).unwrap();
     // newuidmap knows users by name.
     let users = fs::read_to_string("/etc/passwd").unwrap();
-    let passwd = home.path().join("passwd");
-    fs::write(
-        &passwd,
-        format!("{users}stranger:x:{STRANGER}:{STRANGER}::/:/bin/sh\n"),
-    )
-    .unwrap();
+    let stranger = format!("stranger:x:{STRANGER}:{STRANGER}::/:/bin/sh\n");
+    fs::write(path("passwd"), users + &stranger).unwrap();
     let setup = format!(
-        "for file in /etc/subuid /etc/subgid; do mount --bind {0} $file; done
-        mount --bind {1} /etc/passwd; export HUSK_HOME={2}",
-        ranges.display(),
-        passwd.display(),
-        home.path().join("other").display()
+        "for file in /etc/subuid /etc/subgid; do mount --bind {} $file; done
+        mount --bind {} /etc/passwd",
+        path("ranges"),
+        path("passwd")
     );
-    let many = stranger(
-        &setup,
-        "chown 33:100 /root && stat -c %u:%g /root; cat /proc/self/uid_map | tr -s \" \"",
-    );
+    let script = "chown 33:100 /root && stat -c %u:%g /root; cat /proc/self/uid_map | tr -s \" \"";
+    let said = as_stranger(home.path(), &setup, script);
     assert_eq!(
-        (many.out().as_str(), many.stderr.as_str()),
+        (said.out().as_str(), said.stderr.as_str()),
         ("33:100\n 0 60123 1\n 1 300000 65536\n", ""),
         "{}",
-        many.status
+        said.status
     );
 }
 
