@@ -152,6 +152,9 @@ fn run_container(
     // In use until the container is gone: nobody prunes it.
     let unpacked = store.tree(&image)?;
     timeline.end(Phase::Image);
+    let written = (!entered.overlays_in_memory)
+        .then(|| store.scratch())
+        .transpose()?;
     let wanted = ContainerSpec {
         id: random_id()?,
         runtime,
@@ -161,6 +164,7 @@ fn run_container(
             .then(|| store.carried(embedded::PROBE))
             .transpose()?,
         workspace: store.workspace(),
+        written: written.as_ref().map(|written| written.path().to_owned()),
         memory: spec.memory,
         cpus: spec.cpus,
         asked: spec.asked,

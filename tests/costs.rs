@@ -69,7 +69,9 @@ fn records() -> String {
     ];
     format!(
         "@ time husk 40.000\n{{\"phases_ms\": {{\"spec\": 0.5, \"load\": 12.0}}}}\n\
-         @ time husk-2g 41.500\n{{}}\n@ trace husk{trace}\n@ trace husk-first{trace}\n\
+         @ time husk-2g 41.500\n{{}}\n\
+         @ time container 16.000\n{{\"phases_ms\": {{\"create\": 9.0, \"teardown\": 2.0}}}}\n\
+         @ time runc 80.000\n{{\"phases_ms\": {{\"create\": 70.0}}}}\n@ trace husk{trace}\n@ trace husk-first{trace}\n\
          @ memory husk machine\n{}\n",
         machine.concat()
     )
@@ -130,6 +132,11 @@ fn figures_are_what_the_lab_saw() {
         ("husk.vmm_private", 1.0),
         ("husk.guest_touched", 5.0),
         ("husk.more_ram", 1.5),
+        ("container.whole", 16.0),
+        ("container.ratio", 2.5),
+        ("container.phase.create", 9.0),
+        ("runc.whole", 80.0),
+        ("runc.ratio", 0.5),
     ] {
         assert!(
             (value(name) - expected).abs() < 1e-9,
@@ -172,6 +179,16 @@ fn small_differences_of_small_figures_pass() {
     assert_eq!(check(set("husk.phase.load", 11.7)).0, Some(0));
     assert_eq!(check(set("husk.phase.spec", 0.41)).0, Some(0));
     assert_eq!(check(set("husk.phase.spec", 0.39)).0, Some(1));
+}
+
+#[test]
+fn a_container_is_watched_and_another_runtime_is_not() {
+    let (status, said) = check(set("container.phase.create", 8.5));
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("worse: container.phase.create"), "{said}");
+    for name in ["runc.whole", "runc.phase.create", "container.ratio"] {
+        assert_eq!(check(set(name, 0.1)).0, Some(0), "{name}");
+    }
 }
 
 #[test]

@@ -19,6 +19,13 @@ pub const CGROUP2_MAGIC: i64 = 0x6367_7270;
 /// The group below which husk's containers have theirs.
 const PARENT: &str = "husk";
 
+/// What containers are limited by: no other controller of the unified tree is handed down to them. Each
+/// one makes a group longer to create and to remove.
+const USED: [&str; 2] = ["cpu", "memory"];
+
+/// What a group of the unified tree hands down to those below it (cgroups(7)).
+const HANDED_DOWN: &str = "cgroup.subtree_control";
+
 /// How this host counts and limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -56,9 +63,11 @@ impl Cgroups {
             Kind::PerController
         };
         let has = |file: &str| Path::new(ROOT).join(file).exists();
-        let controllers = fs::read_to_string(Path::new(ROOT).join("cgroup.controllers"));
-        let controllers = controllers.unwrap_or_default();
-        let unified = |name: &str| controllers.split_ascii_whitespace().any(|one| one == name);
+        let controllers = match kind {
+            Kind::Unified => hand_down(),
+            Kind::PerController | Kind::Absent => String::new(),
+        };
+        let unified = |name: &str| lists(&controllers, name);
         let each = |name: &str| match kind {
             Kind::Unified => unified(name),
             Kind::PerController => has(name),
@@ -68,7 +77,7 @@ impl Cgroups {
             kind,
             memory: each("memory"),
             swap: match kind {
-                Kind::Unified => unified("memory"),
+                Kind::Unified => has(&format!("{PARENT}/memory.swap.max")),
                 Kind::PerController => has("memory/memory.memsw.limit_in_bytes"),
                 Kind::Absent => false,
             },
@@ -102,6 +111,36 @@ pub fn path(id: &str) -> String {
     format!("/{PARENT}/{id}")
 }
 
+/// Makes the group of the container `id` in the unified tree, before a runtime does: it would hand every
+/// controller of the host down to it.
+pub fn make(id: &str) {
+    // Where it cannot be made, the runtime says why.
+    let _told_later = fs::create_dir(below(Path::new(ROOT), id));
+}
+
+/// Has the unified tree hand down what it can of the controllers that are used, as far as husk's
+/// containers; which ones it does. What is handed down already is not asked for again: the kernel
+/// would wait for groups that are on their way out.
+fn hand_down() -> String {
+    let parent = Path::new(ROOT).join(PARENT);
+    // There already, or it cannot be made, and the runtime says why.
+    let _told_later = fs::create_dir(&parent);
+    for group in [Path::new(ROOT), &parent] {
+        let file = group.join(HANDED_DOWN);
+        let given = fs::read_to_string(&file).unwrap_or_default();
+        for name in USED.into_iter().filter(|name| !lists(&given, name)) {
+            // Absent, or not ours to give: it is missing from what is read below.
+            let _not_given = fs::write(&file, format!("+{name}"));
+        }
+    }
+    fs::read_to_string(parent.join(HANDED_DOWN)).unwrap_or_default()
+}
+
+/// Whether a line of controllers has `name`.
+fn lists(controllers: &str, name: &str) -> bool {
+    controllers.split_ascii_whitespace().any(|one| one == name)
+}
+
 /// Removes the groups of the container `id`, once its last process is gone.
 pub fn remove(id: &str) {
     for group in groups(id) {
@@ -118,12 +157,14 @@ pub fn remove(id: &str) {
 }
 
 fn groups(id: &str) -> Vec<PathBuf> {
-    let below = path(id);
-    let below = below.trim_start_matches('/');
     let trees = fs::read_dir(ROOT).into_iter().flatten().flatten();
-    let trees = trees.map(|tree| tree.path().join(below));
-    let all = [Path::new(ROOT).join(below)].into_iter().chain(trees);
+    let trees = trees.map(|tree| below(&tree.path(), id));
+    let all = [below(Path::new(ROOT), id)].into_iter().chain(trees);
     all.filter(|group| group.is_dir()).collect()
+}
+
+fn below(tree: &Path, id: &str) -> PathBuf {
+    tree.join(PARENT).join(id)
 }
 
 fn is_writable() -> bool {

@@ -204,8 +204,12 @@ fn resources(spec: &ContainerSpec, cgroups: Cgroups) -> Value {
         let limit = i64::try_from(spec.memory).unwrap_or(i64::MAX);
         resources["memory"] = json!({"limit": limit});
         if cgroups.swap {
-            // A guest has no swap either.
-            resources["memory"]["swap"] = json!(limit);
+            // A guest has no swap either. In the unified tree swap has a limit of its own, which the
+            // embedded runtime sets to anything but nothing.
+            match cgroups.kind {
+                Kind::Unified => resources["unified"] = json!({"memory.swap.max": "0"}),
+                _ => resources["memory"]["swap"] = json!(limit),
+            }
         }
     }
     if cgroups.cpu {

@@ -107,7 +107,7 @@ impl Executor for Workload {
         // What husk's own process holds back is not for the workload to miss.
         let ready = wait::block(&wait::set_of(&[])).map_err(|errno| errno.0);
         let errno = ready
-            .and_then(|()| signals::restore_pipe().map_err(errno_of))
+            .and_then(|()| signals::heed_all().map_err(errno_of))
             .and_then(|()| seccomp::apply(&self.filter).map_err(errno_of))
             .map_or_else(|errno| errno, |()| lists.execute().0);
         // Nobody is left to hear it when husk is gone.

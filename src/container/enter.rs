@@ -8,6 +8,7 @@ use std::os::unix::process::parent_id;
 use std::process::{Command, Stdio};
 
 use husk_init::sys::socket::loopback_up;
+use rustix::fs::{MemfdFlags, XattrFlags, fsetxattr, memfd_create};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{getegid, geteuid};
 
@@ -27,6 +28,8 @@ pub struct Entered {
     pub rootless: bool,
     /// How many ids the container has: users and groups below this number exist.
     pub ids: u32,
+    /// Whether the writable layer of an overlay can be in memory.
+    pub overlays_in_memory: bool,
     /// What this host does not give.
     pub missing: Vec<Missing>,
 }
@@ -68,8 +71,16 @@ pub fn enter() -> Result<Entered, Error> {
     Ok(Entered {
         rootless,
         ids,
+        overlays_in_memory: !rootless || memory_keeps_attributes(),
         missing,
     })
+}
+
+/// Whether files in memory have attributes of users, in which an ordinary user's overlay keeps its notes:
+/// not before Linux 6.6.
+fn memory_keeps_attributes() -> bool {
+    let file = memfd_create("attributes", MemfdFlags::CLOEXEC);
+    file.is_ok_and(|file| fsetxattr(file, "user.husk", &[], XattrFlags::empty()).is_ok())
 }
 
 /// A user namespace with the user as its root, and the user's subordinate ids as its others; how many

@@ -2,13 +2,16 @@
 //! code, what init would do in a guest: files, volumes, file systems in memory, the working directory, the user.
 //!
 //! ```text
-//!  workspace/   a tmpfs that nobody else sees, no larger than the container's memory
-//!  ├ lower      the image's tree   ─ lower ─▶│
-//!  ├ upper      what is written    ─ upper ─▶│ overlay
-//!  ├ root ◀──────────────────────────────────┘
-//!  ├ bundle     for the OCI runtime
-//!  └ state      the runtime's own
+//!  workspace/        a tmpfs that nobody else sees, no larger than the container's memory
+//!  ├ lower           the image's tree   ─ lower ─▶│
+//!  ├ written/upper   what is written    ─ upper ─▶│ overlay
+//!  ├ root ◀───────────────────────────────────────┘
+//!  ├ bundle          for the OCI runtime
+//!  └ state           the runtime's own
 //! ```
+//!
+//! An overlay notes in attributes of its upper layer's files what has been removed. Those of an ordinary user's
+//! overlay are attributes of users, which a tmpfs has from Linux 6.6 on only: before, `written` is on disk.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -22,20 +25,21 @@ use husk_init::sys::mount::chroot;
 use husk_init::user::{self, User};
 use husk_init::workload::Program;
 use husk_init::{files, places, sys};
-use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
+use rustix::fs::{XattrFlags, setxattr};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 use rustix::process::{fchdir, umask};
 
 use super::error::{Error, root as failed};
-use crate::spec::ContainerSpec;
+use crate::spec::{ContainerSpec, Missing};
 
 /// How the layers are put together, as init does in a guest: renames of the image's directories work,
 /// nothing is indexed, and no attribute that an image could carry is trusted.
-const LAYERS: &str =
-    "lowerdir=lower,upperdir=upper,workdir=work,redirect_dir=on,metacopy=off,index=off,xino=off";
+const LAYERS: &str = "lowerdir=lower,upperdir=written/upper,workdir=written/work,redirect_dir=on,metacopy=off,index=off,\
+     xino=off";
 
 /// The same in a user namespace, where the kernel keeps its notes in attributes of users.
 const ROOTLESS_LAYERS: &str =
-    "lowerdir=lower,upperdir=upper,workdir=work,userxattr,index=off,xino=off";
+    "lowerdir=lower,upperdir=written/upper,workdir=written/work,userxattr,index=off,xino=off";
 
 /// Room for husk's own files beside what the workload writes, bytes.
 const OWN_ROOM: u64 = 1 << 20;
@@ -59,7 +63,11 @@ pub struct Prepared {
 impl Root {
     /// Mounts the root of `spec`. No device in it works: not before the container has a group that
     /// tells them apart.
-    pub fn mount(spec: &ContainerSpec, rootless: bool) -> Result<Self, Error> {
+    pub fn mount(
+        spec: &ContainerSpec,
+        rootless: bool,
+        missing: &mut Vec<Missing>,
+    ) -> Result<Self, Error> {
         let workspace = spec.workspace.clone();
         fs::create_dir_all(&workspace).map_err(failed("workspace"))?;
         let options = format!("mode=0700,size={}", spec.memory + OWN_ROOM);
@@ -69,14 +77,36 @@ impl Root {
         mount("tmpfs", &workspace, "tmpfs", quiet, options.as_c_str())
             .map_err(|errno| failed("file system in memory")(errno.into()))?;
         let root = Self { workspace };
-        for folder in ["lower", "work", "root", "bundle", "state"] {
+        for folder in ["lower", "written", "root", "bundle", "state"] {
             make_directory(&root.place(folder), 0o700).map_err(failed("folders"))?;
         }
         mount_bind(&spec.tree, root.place("lower"))
             .map_err(|errno| failed("the image's tree")(errno.into()))?;
-        root.make_upper().map_err(failed("upper layer"))?;
-        root.mount_layers(rootless).map_err(failed("overlay"))?;
+        if let Some(disk) = &spec.written {
+            if root.mount_on_disk(disk, rootless).is_ok() {
+                return Ok(root);
+            }
+            missing.push(Missing {
+                text: "neither this host's memory nor the store's disk can take all that an \
+                       overlay notes: a directory of the image that was removed cannot be made again"
+                    .to_owned(),
+                asked: false,
+            });
+        }
+        root.mount_layers(rootless)?;
         Ok(root)
+    }
+
+    /// Has the workload write to the directory `disk`. Nothing is mounted where that cannot be.
+    fn mount_on_disk(&self, disk: &Path, rootless: bool) -> Result<(), Error> {
+        let written = self.place("written");
+        setxattr(disk, "user.husk", &[], XattrFlags::empty())
+            .map_err(|errno| failed("attributes on disk")(errno.into()))?;
+        mount_bind(disk, &written).map_err(|errno| failed("disk")(errno.into()))?;
+        self.mount_layers(rootless).inspect_err(|_| {
+            // It is covered by nothing, and its files are closed.
+            let _unmounted = unmount(&written, UnmountFlags::DETACH);
+        })
     }
 
     /// A place in the workspace.
@@ -87,13 +117,19 @@ impl Root {
     /// The root directory of an overlay looks as the upper one does: it gets the image's attributes.
     fn make_upper(&self) -> io::Result<()> {
         let image = fs::metadata(self.place("lower"))?;
-        let upper = self.place("upper");
+        let upper = self.place("written/upper");
         make_directory(&upper, 0o700)?;
+        make_directory(&self.place("written/work"), 0o700)?;
         chown(&upper, Some(image.uid()), Some(image.gid()))?;
         fs::set_permissions(&upper, Permissions::from_mode(image.mode() & 0o7777))
     }
 
-    fn mount_layers(&self, rootless: bool) -> io::Result<()> {
+    fn mount_layers(&self, rootless: bool) -> Result<(), Error> {
+        self.make_upper().map_err(failed("upper layer"))?;
+        self.mount_overlay(rootless).map_err(failed("overlay"))
+    }
+
+    fn mount_overlay(&self, rootless: bool) -> io::Result<()> {
         let before = File::open(".")?;
         // Names from here: a path could have a character in it that means something to the overlay.
         rustix::process::chdir(&self.workspace)?;
@@ -141,6 +177,14 @@ impl Root {
         prepared
             .map_err(failed("the way into it"))?
             .map_err(Error::Refused)
+    }
+}
+
+/// Removes what was written to the directory `disk`, once nobody writes any more. What resists goes
+/// with the store's `prune`.
+pub fn discard(disk: Option<&Path>) {
+    if let Some(disk) = disk {
+        let _resists = fs::remove_dir_all(disk);
     }
 }
 

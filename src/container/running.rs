@@ -27,11 +27,13 @@ pub struct Init {
 }
 
 impl Signals {
-    /// Holds them back from now on.
+    /// Holds them back from now on. What our parent ignored is ours to decide: the container's end could
+    /// not be waited for while SIGCHLD is ignored, and a runtime would hand the rest on to the workload.
     pub fn hold() -> io::Result<Self> {
         let numbers = FORWARDED.map(i32::from);
         let set = set_of(&numbers);
         block(&set)?;
+        signals::heed_all_but_pipe()?;
         Ok(Self(signalfd(&set)?))
     }
 

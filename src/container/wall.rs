@@ -6,13 +6,13 @@ use std::time::Duration;
 use husk_init::job::Limit;
 use husk_init::workload::limits;
 
-use super::cgroups::{self, Cgroups};
+use super::cgroups::{self, Cgroups, Kind};
 use super::config::{self, Surroundings};
 use super::create::{Bundle, Created};
 use super::enter::Entered;
 use super::error::{Error, root as failed};
 use super::leash::Leash;
-use super::root::{Prepared, Root};
+use super::root::{self, Prepared, Root};
 use super::running::{Init, Signals, follow};
 use super::seccomp;
 use super::streams::{Relay, Streams, carry};
@@ -39,7 +39,7 @@ pub fn run(
     };
     let mut missing = mem::take(&mut entered.missing);
     missing.extend(around.cgroups.missing(spec.asked));
-    let root = Root::mount(spec, around.rootless)?;
+    let root = Root::mount(spec, around.rootless, &mut missing)?;
     let prepared = root.prepare(&spec.job, spec.probe.is_some())?;
     if around.cgroups.devices {
         root.allow_devices()?;
@@ -57,12 +57,14 @@ pub fn run(
         config["linux"]["seccomp"] = seccomp::to_oci();
     }
     config::write(&root.place("bundle"), &config).map_err(failed("bundle"))?;
-    make(spec, &root, &prepared)?.live(spec.timeout, &signals, timeline)
+    make(spec, &root, &prepared, around.cgroups.kind)
+        .inspect_err(|_| cgroups::remove(&spec.id))?
+        .live(spec.timeout, &signals, timeline)
 }
 
 /// A container, on its leash, until it is dropped: then it is gone.
 struct Leashed<'a> {
-    id: &'a str,
+    spec: &'a ContainerSpec,
     created: Created,
     init: Init,
     relays: Vec<Relay>,
@@ -75,7 +77,9 @@ impl Drop for Leashed<'_> {
         // Buried already, if it came to an end of its own.
         let _buried = self.init.bury();
         self.created.delete();
-        cgroups::remove(self.id);
+        cgroups::remove(&self.spec.id);
+        // Before the leash is let go of, which would do the same at the same time.
+        root::discard(self.spec.written.as_deref());
     }
 }
 
@@ -83,10 +87,14 @@ fn make<'a>(
     spec: &'a ContainerSpec,
     root: &Root,
     prepared: &Prepared,
+    kind: Kind,
 ) -> Result<Leashed<'a>, Error> {
     let process = &spec.job.process;
     // What a program says on stderr is not the workload's.
     let apart = spec.runtime != OciRuntime::Embedded;
+    if !apart && kind == Kind::Unified {
+        cgroups::make(&spec.id);
+    }
     let streams = Streams::open(process.stdin, apart, prepared.user.uid).map_err(Error::Process)?;
     let bundle = Bundle {
         id: &spec.id,
@@ -97,9 +105,10 @@ fn make<'a>(
     };
     let created = Created::create(&spec.runtime, &bundle, streams.workload)?;
     let init = Init::of(created.pid()).map_err(Error::Process)?;
-    let leash = Leash::put(&spec.id, &init.pidfd).inspect_err(|_| init.kill())?;
+    let leash =
+        Leash::put(&spec.id, &init.pidfd, spec.written.as_deref()).inspect_err(|_| init.kill())?;
     Ok(Leashed {
-        id: &spec.id,
+        spec,
         created,
         init,
         relays: streams.relays,

@@ -32,5 +32,5 @@ pub use error::{Error, Fault, Refusal};
 pub use limits::Limits;
 pub use reference::Reference;
 pub use source::Source;
-pub use store::{Beside, Carried, Image, Left, Reclaimed, Rootfs, Store, Unpacked, Why};
+pub use store::{Beside, Carried, Image, Left, Reclaimed, Rootfs, Scratch, Store, Unpacked, Why};
 pub use unpack::{Lack, Lacking, Shortfall};

@@ -56,6 +56,8 @@ pub struct ContainerSpec {
     pub probe: Option<PathBuf>,
     /// A directory on which this run's own files are mounted: empty, and shared by all runs.
     pub workspace: PathBuf,
+    /// An empty directory on disk for what the workload writes, where memory cannot take it.
+    pub written: Option<PathBuf>,
     /// Most memory, bytes.
     pub memory: u64,
     /// CPUs' worth of time.

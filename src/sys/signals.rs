@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::ptr;
 use std::thread;
 
 use signal_hook::iterator::Signals;
@@ -32,12 +33,42 @@ pub fn take(from: &OwnedFd) -> Option<u8> {
     Some(info[0])
 }
 
-/// Lets a write to a pipe that nobody reads end the process again, as programs expect it: Rust's own
-/// start has it ignored, and an exec does not change that.
-pub fn restore_pipe() -> io::Result<()> {
+/// Ends the ignoring of signals, which an exec does not: of SIGPIPE, by Rust's own start, and of what
+/// whoever started this process ignores, as nohup and a shell's `&` do. A shell cannot even trap a
+/// signal that it was started without.
+pub fn heed_all() -> io::Result<()> {
+    (1..=libc::SIGRTMAX()).try_for_each(heed)
+}
+
+/// The same, but a write to a pipe that nobody reads stays an error: for this process's own code.
+pub fn heed_all_but_pipe() -> io::Result<()> {
+    let mut numbers = (1..=libc::SIGRTMAX()).filter(|number| *number != libc::SIGPIPE);
+    numbers.try_for_each(heed)
+}
+
+fn heed(number: i32) -> io::Result<()> {
+    /// What the kernel calls a sigaction: a handler, flags, and two things that only a handler needs. The
+    /// C library's own call refuses two numbers, which can be ignored all the same.
+    type Action = [usize; 4];
+    const DEFAULT: Action = [libc::SIG_DFL, 0, 0, 0];
+    let mut action = DEFAULT;
+    // SAFETY: nothing is set, and `action` has room for what is written.
+    let asked = unsafe {
+        let nothing = ptr::null::<Action>();
+        let set = size_of::<u64>();
+        libc::syscall(libc::SYS_rt_sigaction, number, nothing, &mut action, set)
+    };
+    if asked != 0 || action[0] != libc::SIG_IGN {
+        return Ok(());
+    }
     // SAFETY: no handler is installed, and none was.
-    match unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) } {
-        libc::SIG_ERR => Err(io::Error::last_os_error()),
-        _ => Ok(()),
+    let heeded = unsafe {
+        let nowhere = ptr::null_mut::<Action>();
+        let set = size_of::<u64>();
+        libc::syscall(libc::SYS_rt_sigaction, number, &DEFAULT, nowhere, set)
+    };
+    match heeded {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }

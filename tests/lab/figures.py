@@ -12,9 +12,10 @@ KERNEL is the package of the lab's kernel, QEMU the version that emulates it. FI
                   "spread_percent": 0.2}, ...]}
 
 A name says who, then what (FIGURES below); a unit is ms (virtual: a million instructions of host
-and guest), instructions, exits or MiB. A value is the median, a spread what lies between the least
-and the greatest sample, relative to it; goals are the most that is promised. Names below
-`husk.phase.` are husk's own phases, those below `husk.exits.` KVM's reasons, which come and go.
+and guest), instructions, exits, MiB or times. A value is the median, a spread what lies between the least
+and the greatest sample, relative to it; goals are the most that is promised. `container` and `runc` are husk, too,
+with its namespace wall made by itself and by runc. Names below `husk.phase.`, `container.phase.` and `runc.phase.`
+are husk's own phases, those below `husk.exits.` KVM's reasons, which come and go.
 """
 
 import json
@@ -29,6 +30,7 @@ SCHEMA = 1
 # reasons the exits.
 FIGURES = {
     "whole": ("ms", 45),  # process start to process end, warm
+    "ratio": ("times", None),  # what husk's whole is of this one's: the machine's price
     "host_side": ("ms", 8),  # process start to the vCPU's first entry into the guest
     "guest_instructions": ("instructions", 12_000_000),  # from there to init's first instruction
     "exits": ("exits", 1_500),  # from there to the guest's end
@@ -38,7 +40,10 @@ FIGURES = {
     "guest_touched": ("MiB", 14),  # the guest's own memory that an idle guest has touched
     "more_ram": ("ms", 2),  # what 2 GiB of memory cost more than 128 MiB
 }
-DIGITS = {"ms": 3, "instructions": 0, "exits": 0, "MiB": 2}
+DIGITS = {"ms": 3, "instructions": 0, "exits": 0, "MiB": 2, "times": 2}
+
+# Whose runs say their phases.
+SAY_PHASES = ("husk", "container", "runc")
 
 # Memory of every guest that idles, bytes.
 GUEST = 128 << 20
@@ -72,15 +77,15 @@ def records(lines):
 
 def read_time(samples, name, milliseconds, body):
     samples.add(f"{name}.whole", float(milliseconds))
-    if name != "husk":
+    if name not in SAY_PHASES:
         return
     # The last line of `husk run --json`; its phases stand in the order in which they passed.
     try:
         phases = json.loads(body[-1])["phases_ms"]
     except (IndexError, KeyError, ValueError):
-        fail("husk printed no phases_ms")
+        fail(f"{name} printed no phases_ms")
     for phase, length in phases.items():
-        samples.add(f"husk.phase.{phase}", length)
+        samples.add(f"{name}.phase.{phase}", length)
 
 
 EVENT = re.compile(r".*-\d+ +\[\d+\] +\S+ +(\d+): (\w+): (.*)")
@@ -211,8 +216,11 @@ def read(lines):
         elif kind == "memory":
             read_memory(samples, name, words[0], body)
     less, more = samples.get("husk.whole"), samples.pop("husk-2g.whole", None)
-    if not less or not more:
+    if not less or not more or "container.whole" not in samples:
         fail("the lab ended before it had measured everything")
+    for name in SAY_PHASES[1:]:
+        if whole := samples.get(f"{name}.whole"):
+            samples[f"{name}.ratio"] = [ours / theirs for ours, theirs in zip(less, whole)]
     samples["husk.more_ram"] = [two - one for one, two in zip(less, more)]
     return samples
 
@@ -257,6 +265,11 @@ def show():
     def cell(figure):
         return f"{figure['value']:,.{DIGITS[figure['unit']]}f}" if figure else ""
 
+    # What does not repeat is shown with how much it does not.
+    def peer(figure):
+        spread = round(figure["spread_percent"]) if figure else 0
+        return f"~{spread}% {cell(figure)}" if spread > 1 else cell(figure)
+
     lab = document["lab"]
     print(f"in {lab['kernel']}, under QEMU {lab['qemu']}; ms are virtual")
     line = "{:24}{:13}{:>11}{:>12}{:>9}  {:7}" + "{:>14}" * (len(people) - 1)
@@ -269,7 +282,7 @@ def show():
         if ours and "goal" in ours:
             goal, met = f"{ours['goal']:,}", "met" if ours["value"] <= ours["goal"] else "MISSED"
         unit = next(iter(row.values()))["unit"]
-        peers = [cell(row.get(who)) for who in people[1:]]
+        peers = [peer(row.get(who)) for who in people[1:]]
         print(line.format(what, unit, goal, cell(ours), spread, met, *peers).rstrip())
 
 

@@ -19,6 +19,7 @@ mod disk;
 mod images;
 mod load;
 mod prune;
+mod scratch;
 mod staging;
 mod trees;
 
@@ -34,6 +35,7 @@ use super::error::Error;
 pub use disk::{Beside, Carried, Rootfs};
 pub use images::Image;
 pub use prune::{Left, Reclaimed, Why};
+pub use scratch::Scratch;
 use staging::Staging;
 pub use trees::Unpacked;
 

@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::scratch;
 use super::trees::is_leased;
 use super::{Store, failed};
 use crate::image::directory::remove;
@@ -87,6 +88,12 @@ impl Store {
         for folder in ["disks", "files"] {
             for name in self.names_in(folder)? {
                 self.discard(&self.root.join(folder).join(name), &mut reclaimed)?;
+            }
+        }
+        for name in self.scratches()? {
+            let path = self.root.join(scratch::FOLDER).join(name);
+            if !is_leased(&path).map_err(failed("open", &path))? {
+                self.discard(&path, &mut reclaimed)?;
             }
         }
         for tree in self.tree_keys()? {
