@@ -66,6 +66,13 @@ fn the_wall_is_as_high_as_dockers() {
     );
 }
 
+/// runc, where it is installed: what `--oci-runtime` is compared with.
+fn has_runc() -> bool {
+    ["/usr/bin/runc", "/usr/sbin/runc"]
+        .iter()
+        .any(|path| Path::new(path).exists())
+}
+
 /// Runs `script` in a container of an ordinary user's, with a store in `home`, after root's `setup`, which
 /// sees mounts of its own.
 fn as_stranger(home: &Path, setup: &str, script: &str) -> Said {
