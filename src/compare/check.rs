@@ -8,18 +8,12 @@
 use thiserror::Error;
 
 use super::figures::{Figure, START, figures};
-use super::report::Report;
+use super::report::{CLOCK, Report, VIRTUAL};
 use super::statistics::Ratio;
 use super::summary::Relation;
 
 /// How much worse is not yet a regression, as a part of the old value.
 pub const TOLERANCE: f64 = 0.03;
-
-/// The fact of the environment that says what the clock counts.
-pub const CLOCK: &str = "clock";
-
-/// The value of [`CLOCK`] in the lab, where a time repeats on any machine.
-pub const VIRTUAL: &str = "virtual";
 
 /// Why two reports say nothing about each other: one clause per reason.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -15,6 +15,12 @@ use super::ordered::Ordered;
 /// The version of reports that this husk writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
 
+/// The fact of the environment that says what the clock counts.
+pub const CLOCK: &str = "clock";
+
+/// The value of [`CLOCK`] in the lab, where a time repeats on any machine.
+pub const VIRTUAL: &str = "virtual";
+
 /// Why a file cannot be read as a report.
 #[derive(Debug, Error)]
 pub enum Error {

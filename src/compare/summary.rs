@@ -2,7 +2,7 @@
 
 use super::figures::{Figure, figures};
 use super::ordered::Ordered;
-use super::report::{Better, Kvm, Report, Start};
+use super::report::{Better, CLOCK, Kvm, Report, Start, VIRTUAL};
 use super::statistics::{Ratio, Sample, ratio_of_medians};
 
 /// Said first in every report from a software KVM.
@@ -201,6 +201,14 @@ pub fn headlines(report: &Report) -> Vec<String> {
     if report.environment.kvm == Kvm::Software {
         lines.push(SOFTWARE_KVM.to_owned());
     }
+    if report
+        .environment
+        .facts
+        .get(CLOCK)
+        .is_some_and(|clock| clock == VIRTUAL)
+    {
+        lines.push(VIRTUAL_CLOCK.to_owned());
+    }
     if !report.complete {
         lines.push(
             "This comparison was interrupted: the figures are of what had run by then.".to_owned(),
@@ -210,6 +218,11 @@ pub fn headlines(report: &Report) -> Vec<String> {
     lines.extend(report.notes.iter().cloned());
     lines
 }
+
+/// What a virtual clock does not see.
+const VIRTUAL_CLOCK: &str = "The clock of this host counts instructions, a nanosecond each: times repeat, \
+    and compare work with work. What a processor adds without an instruction, above all the 1 to 2 µs of each exit of a \
+    virtual machine, is not in them.";
 
 /// One line per way in which starts failed.
 fn failures(report: &Report) -> impl Iterator<Item = String> {

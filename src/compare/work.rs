@@ -13,6 +13,9 @@ use super::schedule::{FEWEST, Length, Schedule};
 /// The probe's suites, by the names that it takes.
 pub const SUITES: [&str; 5] = ["cpu", "memory", "syscall", "disk", "net"];
 
+/// What is equal about the file systems, and what is not measured.
+const MEMORY_ROOTS: &str = "The root is an overlay in memory behind every wall: the suite disk measures that, and no disk of the host's.";
+
 /// One line of the probe's.
 #[derive(Debug, Deserialize)]
 struct Line {
@@ -31,6 +34,9 @@ pub fn measure(bench: &mut Bench<'_>, suites: &[&str]) -> Result<(), Error> {
         command: words.to_vec(),
         ..bench.request.workload.for_probe()
     };
+    if suites.contains(&"disk") {
+        bench.report.notes.push(MEMORY_ROOTS.to_owned());
+    }
     let mut schedule = Schedule::begin(walls.len(), Length::Rounds(FEWEST));
     while let Some(round) = schedule.next_round() {
         let before = (schedule.rounds() as usize - 1) * walls.len();
