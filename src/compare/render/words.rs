@@ -139,7 +139,7 @@ pub fn method(report: &Report) -> String {
     let walls = plan.walls.join(", ");
     let cache = if plan.cold { "cold" } else { "warm" };
     let mut text = format!(
-        "{} behind {walls}: {} starts each in turns, after {} warm-ups, page cache {cache}, {} MiB, {} CPU.",
+        "{} behind {walls}: {} starts each in turns, after {} to warm up, page cache {cache}, {} MiB, {} CPU.",
         quoted(&report.subject.command),
         plan.samples,
         plan.warmups,
