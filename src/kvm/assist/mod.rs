@@ -66,8 +66,8 @@ impl Assist {
             return Ok(());
         }
         let shown: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        // Not its name: the names of all instructions would be two dozen pages to relocate at each start.
-        let text = format!("{} at {rip:#x}", shown.join(" "));
+        let mnemonic = format!("{:?}", instruction.mnemonic()).to_lowercase();
+        let text = format!("{mnemonic} at {rip:#x} ({})", shown.join(" "));
         Err(Error::Instruction(text).into())
     }
 
