@@ -180,23 +180,12 @@ fn build_request(args: &Args) -> Result<Request, Failure> {
             .ok_or_else(|| Failure::new(format!("--fact `{fact}`: write NAME=TEXT")))?;
         environment.facts.set(name, text.to_owned());
     }
-    let mut words = args.workload.words();
-    let mut limits = args.workload.limit_words();
-    // The same limits and the same name everywhere, said or not.
-    let equal = [
-        format!("--memory={}", described.memory),
-        format!("--cpus={}", described.cpus),
-    ];
-    limits.extend(equal.iter().map(OsString::from));
-    words.extend(equal.iter().map(OsString::from));
-    if args.workload.hostname.is_none() {
-        words.push("--hostname=husk".into());
-    }
     Ok(Request {
         walls,
         workload: compare::Workload {
-            words,
-            limits,
+            // The same limits and the same name everywhere, said or not.
+            limits: args.workload.limit_words(described.memory, described.cpus),
+            words: args.workload.other_words("husk"),
             image: described.reference,
             command: args.command.clone(),
         },

@@ -28,7 +28,7 @@ pub struct Workload {
     entrypoint: Option<OsString>,
     /// Host name of the workload
     #[arg(long, value_name = "NAME")]
-    pub hostname: Option<String>,
+    hostname: Option<String>,
     /// Memory, like 256m or 2g [default: 512m]
     #[arg(short, long, value_name = "SIZE")]
     memory: Option<String>,
@@ -72,11 +72,12 @@ impl Workload {
         })
     }
 
-    /// The flags that bound what a workload may use, as words again.
-    pub fn limit_words(&self) -> Vec<OsString> {
+    /// The flags that bound what a workload may use, as words again; with `memory`, bytes, and `cpus`
+    /// whether they were typed or not.
+    pub fn limit_words(&self, memory: u64, cpus: u32) -> Vec<OsString> {
         let mut words = Words::default();
-        words.value("--memory", self.memory.as_ref());
-        words.value("--cpus", self.cpus.map(|cpus| cpus.to_string()));
+        words.value("--memory", Some(memory.to_string()));
+        words.value("--cpus", Some(cpus.to_string()));
         words.values("--tmpfs", &self.tmpfs);
         words.values("--ulimit", &self.ulimit);
         if self.read_only {
@@ -85,15 +86,18 @@ impl Workload {
         words.0
     }
 
-    /// All of them as words again.
-    pub fn words(&self) -> Vec<OsString> {
-        let mut words = Words(self.limit_words());
+    /// The other flags as words again; the host name whether it was typed or not.
+    pub fn other_words(&self, hostname: &str) -> Vec<OsString> {
+        let mut words = Words::default();
         words.values("--env", &self.env);
         words.values("--env-file", &self.env_file);
         words.value("--workdir", self.workdir.as_ref());
         words.value("--user", self.user.as_ref());
         words.value("--entrypoint", self.entrypoint.as_ref());
-        words.value("--hostname", self.hostname.as_ref());
+        words.value(
+            "--hostname",
+            Some(self.hostname.as_deref().unwrap_or(hostname)),
+        );
         words.0
     }
 }

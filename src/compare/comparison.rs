@@ -85,7 +85,7 @@ impl Workload {
     /// The same limits and the same image for husk's probe, which has its own user and place.
     pub fn for_probe(&self) -> Self {
         Self {
-            words: self.limits.clone(),
+            words: Vec::new(),
             command: Vec::new(),
             ..self.clone()
         }

@@ -35,10 +35,10 @@ pub struct Wall {
 /// What runs behind every wall.
 #[derive(Debug, Clone, Default)]
 pub struct Workload {
-    /// Words of `husk run` about it: limits, environment, user.
-    pub words: Vec<OsString>,
-    /// Those of them that are limits.
+    /// Words of `husk run` that bound what it may use.
     pub limits: Vec<OsString>,
+    /// The other ones: environment, user, names.
+    pub words: Vec<OsString>,
     /// The image.
     pub image: String,
     /// The command; empty for the image's own.
@@ -95,7 +95,8 @@ impl Drop for Desk {
 pub fn command(wall: &Wall, workload: &Workload, more: &[&OsStr]) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("husk").arg("run");
-    command.args(&wall.words).args(&workload.words).args(more);
+    command.args(&wall.words).args(&workload.limits);
+    command.args(&workload.words).args(more);
     command.arg(&workload.image).args(&workload.command);
     // What the terminal sends is for the comparison, which then ends its runs.
     command.process_group(0);

@@ -199,13 +199,20 @@ fn instances_calls_and_rights_are_looked_at() {
 }
 
 #[test]
-fn the_probe_measures_the_suites_that_are_asked_for() {
+fn the_probe_measures_the_suites_that_are_asked_for_within_the_limits_that_are() {
     let words = [
+        "-m",
+        "256m",
+        "--cpus",
+        "1",
+        "-u",
+        "www-data",
         "--walls",
         "container,container",
         "--suite",
-        "cpu,net",
+        "start,cpu,net",
         "busybox",
+        "true",
     ];
     let compared = Compared::by(&Husk::shared(), &words);
     assert_eq!(
@@ -213,6 +220,7 @@ fn the_probe_measures_the_suites_that_are_asked_for() {
         (0, "")
     );
     let report = compared.report();
+    assert_eq!(report["subject"]["memory_bytes"], 256 << 20);
     let work = report["work"].as_array().unwrap();
     assert_eq!(work.len(), 8, "{work:?}");
     for figure in work {
