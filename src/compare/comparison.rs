@@ -6,7 +6,7 @@ use super::error::Error;
 use super::figures::{FOOTPRINT, START};
 use super::interrupt::Interrupt;
 use super::journal::Journal;
-use super::launch::{Desk, Wall, Workload, command};
+use super::launch::{Desk, Timed, Wall, Workload, command, time};
 use super::report::{Environment, Plan, Report, Subject};
 use super::schedule::Length;
 use super::statistics::Sample;
@@ -73,6 +73,11 @@ impl Bench<'_> {
             done,
             all,
         });
+    }
+
+    /// Runs the workload once behind `wall`, and times it.
+    pub fn time(&self, wall: &Wall) -> Result<Timed, Error> {
+        time(wall, &self.request.workload, &self.desk, &self.interrupt)
     }
 
     /// Keeps what is known.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::comparison::Bench;
 use super::error::Error;
 use super::instance::{Fleet, tree};
-use super::launch::{Wall, command, milliseconds, time, watch};
+use super::launch::{Wall, command, milliseconds, watch};
 use super::report::{Footprint, FootprintPoint, Throughput};
 use super::statistics::Sample;
 
@@ -36,24 +36,20 @@ const BESIDE: usize = 3;
 
 /// Looks at every wall, one after the other: instances of two walls at once would blur each other.
 pub fn measure(bench: &mut Bench<'_>) -> Result<(), Error> {
-    for number in 0..bench.request.walls.len() {
-        let wall = bench.request.walls[number].clone();
+    for (number, wall) in bench.request.walls.iter().enumerate() {
         bench.report.footprint.push(Footprint {
             wall: wall.name.clone(),
             ..Footprint::default()
         });
-        fill(bench, &wall)?;
-        for parallel in bench.request.parallel.clone() {
+        fill(bench, number)?;
+        for parallel in &bench.request.parallel {
             bench.tell(
                 &format!("{parallel} starters behind {}", wall.name),
                 0,
                 None,
             );
-            let rate = start_in_parallel(bench, &wall, parallel)?;
-            let footprint = bench.report.footprint.last_mut();
-            footprint
-                .into_iter()
-                .for_each(|f| f.throughput.push(rate.clone()));
+            let rate = start_in_parallel(bench, wall, *parallel)?;
+            bench.report.footprint[number].throughput.push(rate);
             bench.keep()?;
         }
     }
@@ -61,13 +57,14 @@ pub fn measure(bench: &mut Bench<'_>) -> Result<(), Error> {
 }
 
 /// More and more instances of one wall.
-fn fill(bench: &mut Bench<'_>, wall: &Wall) -> Result<(), Error> {
+fn fill(bench: &mut Bench<'_>, number: usize) -> Result<(), Error> {
+    let wall = &bench.request.walls[number];
     // The runs before leave things to the kernel that it puts away in its own time.
     sleep(REST);
     let before = kernel_kib();
     let mut fleet = Fleet::default();
     let mut last: Option<(u32, u64)> = None;
-    for wanted in bench.request.instances.clone() {
+    for wanted in bench.request.instances.iter().copied() {
         while fleet.len() < wanted as usize {
             let up = fleet.len();
             bench.tell(
@@ -94,10 +91,7 @@ fn fill(bench: &mut Bench<'_>, wall: &Wall) -> Result<(), Error> {
             marginal_kib: marginal,
             start_ms: start_beside(bench, wall)?,
         };
-        let footprint = bench.report.footprint.last_mut();
-        footprint
-            .into_iter()
-            .for_each(|f| f.points.push(point.clone()));
+        bench.report.footprint[number].points.push(point);
         bench.keep()?;
     }
     Ok(())
@@ -107,13 +101,7 @@ fn fill(bench: &mut Bench<'_>, wall: &Wall) -> Result<(), Error> {
 fn start_beside(bench: &Bench<'_>, wall: &Wall) -> Result<Option<f64>, Error> {
     let mut times = Vec::new();
     for _ in 0..BESIDE {
-        let timed = time(
-            wall,
-            &bench.request.workload,
-            &[],
-            &bench.desk,
-            &bench.interrupt,
-        )?;
+        let timed = bench.time(wall)?;
         times.push(milliseconds(timed.exit));
     }
     Ok(Sample::of(times).median())

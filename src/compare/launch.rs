@@ -77,9 +77,23 @@ impl Desk {
         })
     }
 
-    /// Where a run writes what it says of itself.
-    pub fn document(&self) -> PathBuf {
+    fn document(&self) -> PathBuf {
         self.folder.join("run.json")
+    }
+
+    /// The word that has `husk run` leave here what it says of itself.
+    pub fn json_word(&self) -> OsString {
+        let mut word = OsString::from("--json=");
+        word.push(self.document());
+        word
+    }
+
+    /// Takes what the last run left; nothing where it left none.
+    pub fn take(&self) -> Option<Value> {
+        let text = fs::read(self.document()).ok()?;
+        // Gone already is as good as taken.
+        let _gone = fs::remove_file(self.document());
+        serde_json::from_slice(&text).ok()
     }
 }
 
@@ -107,21 +121,15 @@ pub fn command(wall: &Wall, workload: &Workload, more: &[&OsStr]) -> Command {
 pub fn time(
     wall: &Wall,
     workload: &Workload,
-    more: &[&OsStr],
     desk: &Desk,
     interrupt: &Interrupt,
 ) -> Result<Timed, Error> {
-    let document = desk.document();
-    let mut json = OsString::from("--json=");
-    json.push(&document);
-    let mut words = more.to_vec();
-    words.push(&json);
-    let mut timed = watch(command(wall, workload, &words), interrupt)?;
-    timed.document = fs::read(&document)
-        .ok()
-        .and_then(|text| serde_json::from_slice(&text).ok());
-    let _none = fs::remove_file(&document);
-    Ok(timed)
+    let json = desk.json_word();
+    let timed = watch(command(wall, workload, &[&json]), interrupt)?;
+    Ok(Timed {
+        document: desk.take(),
+        ..timed
+    })
 }
 
 /// Runs `command`, and times it.

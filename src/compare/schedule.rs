@@ -1,4 +1,4 @@
-//! The order of runs: walls take turns, and each turn begins with another wall, so that what drifts (a
+//! The order of runs: walls take turns, and each round begins with another wall, so that what drifts (a
 //! processor that warms up, a neighbour that wakes) meets all of them alike.
 
 use std::time::{Duration, Instant};
@@ -15,13 +15,26 @@ pub enum Length {
 /// Rounds below which nothing can be said.
 pub const FEWEST: u32 = 5;
 
-/// Rounds under way.
+/// Turns, one after another.
 #[derive(Debug)]
 pub struct Schedule {
     walls: usize,
     length: Length,
     begun: Instant,
-    done: u32,
+    done: usize,
+}
+
+/// One run to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// The wall, by number.
+    pub wall: usize,
+    /// Its round, from 1.
+    pub round: u32,
+    /// Turns before it.
+    pub done: usize,
+    /// Turns in all, if that is known.
+    pub all: Option<usize>,
 }
 
 impl Schedule {
@@ -35,32 +48,35 @@ impl Schedule {
         }
     }
 
-    /// The walls of the next round, in their order, by number; nothing when the time is over.
-    pub fn next_round(&mut self) -> Option<Vec<usize>> {
-        let more = match self.length {
-            Length::Rounds(rounds) => self.done < rounds,
-            Length::Time(time) => self.done < FEWEST || self.begun.elapsed() < time,
-        };
-        let first = self.done as usize;
-        self.done += u32::from(more);
-        more.then(|| {
-            (0..self.walls)
-                .map(|wall| (wall + first) % self.walls)
-                .collect()
-        })
-    }
-
-    /// Rounds begun.
-    pub fn rounds(&self) -> u32 {
-        self.done
-    }
-
-    /// Rounds in all, if that is known.
-    pub fn planned(&self) -> Option<u32> {
+    /// Whether another round begins after so many.
+    fn goes_on(&self, rounds: usize) -> bool {
         match self.length {
-            Length::Rounds(rounds) => Some(rounds),
-            Length::Time(_) => None,
+            Length::Rounds(planned) => rounds < planned as usize,
+            Length::Time(time) => rounds < FEWEST as usize || self.begun.elapsed() < time,
         }
+    }
+}
+
+impl Iterator for Schedule {
+    type Item = Turn;
+
+    fn next(&mut self) -> Option<Turn> {
+        let rounds = self.done.checked_div(self.walls)?;
+        let place = self.done % self.walls;
+        if place == 0 && !self.goes_on(rounds) {
+            return None;
+        }
+        let turn = Turn {
+            wall: (place + rounds) % self.walls,
+            round: u32::try_from(rounds).ok()?.checked_add(1)?,
+            done: self.done,
+            all: match self.length {
+                Length::Rounds(planned) => Some(planned as usize * self.walls),
+                Length::Time(_) => None,
+            },
+        };
+        self.done += 1;
+        Some(turn)
     }
 }
 
@@ -70,19 +86,23 @@ mod tests {
 
     #[test]
     fn walls_take_turns_and_each_begins_as_often() {
-        let mut schedule = Schedule::begin(3, Length::Rounds(6));
-        let rounds: Vec<_> = std::iter::from_fn(|| schedule.next_round()).collect();
+        let turns: Vec<_> = Schedule::begin(3, Length::Rounds(6)).collect();
+        let walls: Vec<_> = turns.iter().map(|turn| turn.wall).collect();
+        let rounds: Vec<_> = walls.chunks(3).collect();
         assert_eq!(rounds.len(), 6);
-        assert_eq!(rounds[..3], [vec![0, 1, 2], vec![1, 2, 0], vec![2, 0, 1]]);
+        assert_eq!(rounds[..3], [[0, 1, 2], [1, 2, 0], [2, 0, 1]]);
         for wall in 0..3 {
             assert_eq!(rounds.iter().filter(|round| round[0] == wall).count(), 2);
         }
+        let last = turns.last().unwrap();
+        assert_eq!((last.round, last.done, last.all), (6, 17, Some(18)));
     }
 
     #[test]
     fn little_time_is_enough_for_the_fewest() {
-        let mut schedule = Schedule::begin(2, Length::Time(Duration::ZERO));
-        while schedule.next_round().is_some() {}
-        assert_eq!(schedule.rounds(), FEWEST);
+        let turns: Vec<_> = Schedule::begin(2, Length::Time(Duration::ZERO)).collect();
+        assert_eq!(turns.len(), 2 * FEWEST as usize);
+        assert_eq!(turns.last().unwrap().round, FEWEST);
+        assert_eq!(turns[0].all, None);
     }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::comparison::Bench;
 use super::error::Error;
-use super::launch::{Timed, time};
+use super::launch::{Timed, Wall};
 use super::report::{FailedRun, Start};
-use super::schedule::Schedule;
+use super::schedule::{Length, Schedule};
 
 /// How long the host is left alone before a start. The kernel puts a machine or a namespace away after its
 /// process is gone, for some 40 ms, and that is not for the next start to pay, which is another wall's.
@@ -26,19 +26,14 @@ pub fn measure(bench: &mut Bench<'_>) -> Result<(), Error> {
         })
         .collect();
     warm_up(bench)?;
-    let mut schedule = Schedule::begin(walls.len(), bench.request.length);
-    while let Some(round) = schedule.next_round() {
-        let planned = schedule
-            .planned()
-            .map(|rounds| rounds as usize * walls.len());
-        let before = (schedule.rounds() as usize - 1) * walls.len();
-        for (turn, number) in round.into_iter().enumerate() {
-            bench.tell("starts", before + turn, planned);
-            let timed = once(bench, number)?;
-            note(&mut bench.report.start[number], &timed);
-            bench.keep()?;
+    for turn in Schedule::begin(walls.len(), bench.request.length) {
+        bench.tell("starts", turn.done, turn.all);
+        let timed = once(bench, &walls[turn.wall])?;
+        note(&mut bench.report.start[turn.wall], &timed);
+        if (turn.done + 1).is_multiple_of(walls.len()) {
+            bench.report.plan.samples = turn.round;
         }
-        bench.report.plan.samples = schedule.rounds();
+        bench.keep()?;
     }
     bench.report.start.iter().try_for_each(has_samples)
 }
@@ -46,40 +41,28 @@ pub fn measure(bench: &mut Bench<'_>) -> Result<(), Error> {
 /// Runs that do not count: the image is unpacked, caches are filled, and a command that fails is told
 /// before half an hour is spent on it.
 fn warm_up(bench: &mut Bench<'_>) -> Result<(), Error> {
-    for round in 0..bench.request.warmups {
-        for number in 0..bench.request.walls.len() {
-            let all = bench.request.warmups as usize * bench.request.walls.len();
-            bench.tell(
-                "warm-ups",
-                round as usize * bench.request.walls.len() + number,
-                Some(all),
-            );
-            let timed = once(bench, number)?;
-            if !timed.status.success() {
-                return Err(Error::Fails {
-                    wall: bench.request.walls[number].name.clone(),
-                    status: timed.status_code(),
-                    message: timed.last_line(),
-                });
-            }
+    let walls = &bench.request.walls;
+    for turn in Schedule::begin(walls.len(), Length::Rounds(bench.request.warmups)) {
+        bench.tell("warm-ups", turn.done, turn.all);
+        let wall = &walls[turn.wall];
+        let timed = once(bench, wall)?;
+        if !timed.status.success() {
+            return Err(Error::Fails {
+                wall: wall.name.clone(),
+                status: timed.status_code(),
+                message: timed.last_line(),
+            });
         }
     }
     Ok(())
 }
 
-fn once(bench: &Bench<'_>, number: usize) -> Result<Timed, Error> {
-    let request = bench.request;
-    if request.cold {
+fn once(bench: &Bench<'_>, wall: &Wall) -> Result<Timed, Error> {
+    if bench.request.cold {
         drop_caches()?;
     }
     sleep(REST);
-    time(
-        &request.walls[number],
-        &request.workload,
-        &[],
-        &bench.desk,
-        &bench.interrupt,
-    )
+    bench.time(wall)
 }
 
 /// A start that failed is no sample.

@@ -5,7 +5,7 @@
 //! machine's process, or those of the processes in the container; setting the wall up is told apart.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
@@ -45,14 +45,8 @@ pub fn measure(bench: &mut Bench<'_>) -> Result<(), Error> {
 
 /// Counts what one run of the command makes the host do.
 fn follow(bench: &Bench<'_>, wall: &Wall) -> Result<Surface, Error> {
-    let document = bench.desk.document();
-    let mut json = OsString::from("--json=");
-    json.push(&document);
-    // Only a machine has exits to count.
-    let mut words = vec![json.as_os_str()];
-    if wall.words.is_empty() {
-        words.push(OsStr::new("--count-exits"));
-    }
+    let json = bench.desk.json_word();
+    let words = [json.as_os_str(), OsStr::new("--count-exits")];
     let mut command = command(wall, &bench.request.workload, &words);
     command
         .stdin(Stdio::null())
@@ -62,8 +56,8 @@ fn follow(bench: &Bench<'_>, wall: &Wall) -> Result<Surface, Error> {
     if bench.interrupt.is_requested() {
         return Err(Error::Interrupted);
     }
-    let said = fs::read(&document).unwrap_or_default();
-    let said: serde_json::Value = serde_json::from_slice(&said).unwrap_or_default();
+    let said = bench.desk.take().unwrap_or_default();
+    // Only a machine has exits to count.
     let exits = said["exits"].as_object().into_iter().flatten();
     let mut surface = count(wall, &traced);
     surface.exits = exits

@@ -37,24 +37,20 @@ pub fn measure(bench: &mut Bench<'_>, suites: &[&str]) -> Result<(), Error> {
     if suites.contains(&"disk") {
         bench.report.notes.push(MEMORY_ROOTS.to_owned());
     }
-    let mut schedule = Schedule::begin(walls.len(), Length::Rounds(FEWEST));
-    while let Some(round) = schedule.next_round() {
-        let before = (schedule.rounds() as usize - 1) * walls.len();
-        for (turn, number) in round.into_iter().enumerate() {
-            bench.tell("probes", before + turn, Some(FEWEST as usize * walls.len()));
-            let wall = &walls[number];
-            let command = command(wall, &probe, &[OsStr::new("--probe")]);
-            let timed = watch(command, &bench.interrupt)?;
-            if !timed.status.success() {
-                return Err(Error::Probe {
-                    wall: wall.name.clone(),
-                    status: timed.status_code(),
-                    message: timed.last_line(),
-                });
-            }
-            note(&mut bench.report.work, &wall.name, &timed);
-            bench.keep()?;
+    for turn in Schedule::begin(walls.len(), Length::Rounds(FEWEST)) {
+        bench.tell("probes", turn.done, turn.all);
+        let wall = &walls[turn.wall];
+        let command = command(wall, &probe, &[OsStr::new("--probe")]);
+        let timed = watch(command, &bench.interrupt)?;
+        if !timed.status.success() {
+            return Err(Error::Probe {
+                wall: wall.name.clone(),
+                status: timed.status_code(),
+                message: timed.last_line(),
+            });
         }
+        note(&mut bench.report.work, &wall.name, &timed);
+        bench.keep()?;
     }
     // Walls side by side, probe by probe.
     let order = |name: &str| walls.iter().position(|wall| wall.name == name);
