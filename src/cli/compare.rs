@@ -287,11 +287,14 @@ type Form = fn(&Report) -> String;
 
 /// Writes the report in every form that is asked for, and for people where nothing goes to stdout.
 fn publish(args: &Args, report: &Report) -> Result<(), Failure> {
-    let forms: [(&Option<PathBuf>, Form); 4] = [
-        (&args.json, Report::to_json),
-        (&args.csv, render::csv),
-        (&args.markdown, render::markdown),
-        (&args.html, render::html),
+    // A comparison has kept its JSON already.
+    let json = args.json.as_ref();
+    let json = json.filter(|path| args.from.is_some() || is_stdout(path));
+    let forms: [(Option<&PathBuf>, Form); 4] = [
+        (json, Report::to_json),
+        (args.csv.as_ref(), render::csv),
+        (args.markdown.as_ref(), render::markdown),
+        (args.html.as_ref(), render::html),
     ];
     let mut said = false;
     for (target, form) in forms {

@@ -1,19 +1,14 @@
 //! A comparison, on one page: what to measure, in what order, and the report that grows with every run.
 
-use std::ffi::OsStr;
-
 use super::error::Error;
 use super::figures::{FOOTPRINT, START};
 use super::interrupt::Interrupt;
 use super::journal::Journal;
-use super::launch::{Desk, Timed, Wall, Workload, command, time};
+use super::launch::{Desk, Timed, Wall, Workload, time};
 use super::report::{Environment, Plan, Report, Subject};
 use super::schedule::Length;
 use super::statistics::Sample;
 use super::{footprint, overhead, parity, start, surface, work};
-
-/// The suite that says whether the command does the same behind each wall.
-pub const PARITY: &str = "parity";
 
 /// What to compare.
 #[derive(Debug, Clone)]
@@ -141,21 +136,8 @@ fn measure(bench: &mut Bench<'_>) -> Result<(), Error> {
     if asked(FOOTPRINT) {
         footprint::measure(bench)?;
     }
-    if asked(PARITY) {
-        bench.tell("what the command does", 0, None);
-        let workload = &bench.request.workload;
-        let seen = bench.request.walls.iter().map(|wall| {
-            let run = |token: &str| {
-                command(
-                    wall,
-                    workload,
-                    &[OsStr::new("--changes"), OsStr::new(token)],
-                )
-            };
-            (wall.name.as_str(), run)
-        });
-        bench.report.parity = Some(parity::compare(seen, &bench.interrupt)?);
-        bench.keep()?;
+    if asked(parity::SUITE) {
+        parity::measure(bench)?;
     }
     if asked(surface::SUITE) {
         surface::measure(bench)?;

@@ -8,7 +8,7 @@ use std::thread;
 
 use super::comparison::Bench;
 use super::error::Error;
-use super::launch::{Wall, Workload, ask_to_end, command};
+use super::launch::{Wall, Workload, ask_to_end, command, last_line};
 
 /// Instances, ended when dropped.
 #[derive(Default)]
@@ -76,12 +76,11 @@ fn last_words(mut child: Child) -> String {
     /// More than this is no last word.
     const MOST: u64 = 4096;
     ask_to_end(&mut child);
-    let mut text = String::new();
+    let mut text = Vec::new();
     let stderr = child.stderr.take();
     // What cannot be read is not told.
-    let _unread = stderr.map(|stderr| stderr.take(MOST).read_to_string(&mut text));
-    let last = text.lines().last().unwrap_or_default();
-    last.trim_start_matches("husk: ").to_owned()
+    let _unread = stderr.map(|stderr| stderr.take(MOST).read_to_end(&mut text));
+    last_line(&text)
 }
 
 /// A process and everything below it.

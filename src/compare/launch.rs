@@ -3,14 +3,16 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::Value;
 
 use super::error::Error;
@@ -21,7 +23,7 @@ use super::report::StartSample;
 const KEPT: usize = 64 << 10;
 
 /// How long a run that was asked to end may take to.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub(super) const FAREWELL: Duration = Duration::from_secs(5);
 
 /// One of the walls: a name, and what `husk run` is told to be behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,21 +143,21 @@ pub fn watch(mut command: Command, interrupt: &Interrupt) -> Result<Timed, Error
     let begun = Instant::now();
     let child = command.spawn().map_err(Error::Harness)?;
     let mut watched = Watched::of(child).map_err(Error::Harness)?;
-    while watched.exit.is_none() {
+    let ended = loop {
         if interrupt.is_requested() {
-            watched.end();
+            ask_to_end(&mut watched.child);
             return Err(Error::Interrupted);
         }
-        watched.wait().map_err(Error::Harness)?;
-    }
+        if let Some(ended) = watched.wait().map_err(Error::Harness)? {
+            break ended;
+        }
+    };
     let status = watched.child.wait().map_err(Error::Harness)?;
-    watched.drain().map_err(Error::Harness)?;
-    let [stdout, stderr] = std::mem::take(&mut watched.outputs);
+    watched.drain(ended).map_err(Error::Harness)?;
+    let [stdout, stderr] = mem::take(&mut watched.outputs);
     Ok(Timed {
         first_byte: stdout.first.map(|at| at - begun),
-        exit: watched
-            .exit
-            .map_or_else(|| begun.elapsed(), |at| at - begun),
+        exit: ended - begun,
         status,
         stdout: stdout.kept,
         stderr: stderr.kept,
@@ -166,17 +168,12 @@ pub fn watch(mut command: Command, interrupt: &Interrupt) -> Result<Timed, Error
 impl Timed {
     /// Docker's number for how it ended.
     pub fn status_code(&self) -> i32 {
-        let signal = self.status.signal().map(|number| 128 + number);
-        self.status.code().or(signal).unwrap_or(-1)
+        status_code(self.status)
     }
 
     /// The last line that it said about a failure.
     pub fn last_line(&self) -> String {
-        let text = String::from_utf8_lossy(&self.stderr);
-        let line = text.lines().rev().find(|line| !line.trim().is_empty());
-        line.unwrap_or_default()
-            .trim_start_matches("husk: ")
-            .to_owned()
+        last_line(&self.stderr)
     }
 
     /// As a sample of starts.
@@ -196,6 +193,20 @@ impl Timed {
     }
 }
 
+/// Docker's number for how a process ended.
+pub fn status_code(status: ExitStatus) -> i32 {
+    let signal = status.signal().map(|number| 128 + number);
+    status.code().or(signal).unwrap_or(-1)
+}
+
+/// The last line of a run's stderr that says something, without husk's name.
+pub fn last_line(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let line = text.lines().rev().find(|line| !line.trim().is_empty());
+    let line = line.unwrap_or_default();
+    line.trim_start_matches("husk: ").to_owned()
+}
+
 /// Milliseconds, to the microsecond.
 pub fn milliseconds(length: Duration) -> f64 {
     (length.as_secs_f64() * 1e6).round() / 1e3
@@ -206,7 +217,6 @@ struct Watched {
     child: Child,
     pidfd: OwnedFd,
     outputs: [Output; 2],
-    exit: Option<Instant>,
 }
 
 /// One of its outputs.
@@ -247,9 +257,7 @@ impl Output {
 
 impl Watched {
     fn of(mut child: Child) -> io::Result<Self> {
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or(io::ErrorKind::NotFound)?;
-        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
         let outputs = [
             Output::of(child.stdout.take()),
             Output::of(child.stderr.take()),
@@ -258,12 +266,11 @@ impl Watched {
             child,
             pidfd,
             outputs,
-            exit: None,
         })
     }
 
-    /// Waits for something to happen, and notes when it did.
-    fn wait(&mut self) -> io::Result<()> {
+    /// Waits for something to happen, but not for long; when it ended, if it did.
+    fn wait(&mut self) -> io::Result<Option<Instant>> {
         /// How soon an interrupt is noticed.
         const GLANCE: Timespec = Timespec {
             tv_sec: 0,
@@ -281,25 +288,20 @@ impl Watched {
         }
         // One moment for both: a byte that came with the end came no later.
         let now = Instant::now();
-        let mut ready = entries.iter().map(|entry| !entry.revents().is_empty());
-        if ready.next() == Some(true) {
-            self.exit = Some(now);
-        }
+        let ready = entries.iter().map(|entry| !entry.revents().is_empty());
         let ready: Vec<bool> = ready.collect();
         let open = self
             .outputs
             .iter_mut()
             .filter(|output| output.from.is_some());
-        for (output, ready) in open.zip(ready) {
-            if ready {
-                output.take(now)?;
-            }
+        for (output, _) in open.zip(&ready[1..]).filter(|(_, ready)| **ready) {
+            output.take(now)?;
         }
-        Ok(())
+        Ok(ready[0].then_some(now))
     }
 
     /// Takes what is left; whoever holds the pipes still, beyond the run's end, is not waited for.
-    fn drain(&mut self) -> io::Result<()> {
+    fn drain(&mut self, ended: Instant) -> io::Result<()> {
         for output in &mut self.outputs {
             while let Some(from) = &output.from {
                 let mut entry = [PollFd::new(from, PollFlags::IN)];
@@ -310,27 +312,21 @@ impl Watched {
                 if poll(&mut entry, Some(&none))? == 0 {
                     break;
                 }
-                output.take(self.exit.unwrap_or_else(Instant::now))?;
+                output.take(ended)?;
             }
         }
         Ok(())
-    }
-
-    fn end(&mut self) {
-        ask_to_end(&mut self.child);
     }
 }
 
 /// Asks a run to end, and waits; one that does not is killed.
 pub fn ask_to_end(child: &mut Child) {
-    // SIGINT first: the wall is taken down in order. Already dead is what we want.
-    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        let _dead = rustix::process::kill_process(pid, rustix::process::Signal::INT);
-    }
+    // SIGTERM first: the wall is taken down in order. Already dead is what we want.
+    let _dead = kill_process(Pid::from_child(child), Signal::TERM);
     let begun = Instant::now();
     while begun.elapsed() < FAREWELL {
         match child.try_wait() {
-            Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+            Ok(None) => sleep(Duration::from_millis(5)),
             _ => return,
         }
     }
@@ -340,9 +336,8 @@ pub fn ask_to_end(child: &mut Child) {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        if self.exit.is_none() {
-            let _dead = self.child.kill();
-            let _buried = self.child.wait();
-        }
+        // Ended and buried already, if all is well.
+        let _dead = self.child.kill();
+        let _buried = self.child.wait();
     }
 }

@@ -35,11 +35,12 @@ mod surface;
 mod testing;
 mod work;
 
-pub use comparison::{PARITY, Progress, Request, compare};
+pub use comparison::{Progress, Request, compare};
 pub use error::Error;
 pub use interrupt::Interrupt;
 pub use journal::Journal;
 pub use launch::{Desk, Wall, Workload};
+pub use parity::SUITE as PARITY;
 pub use schedule::{FEWEST, Length};
 pub use surface::SUITE as SURFACE;
 pub use work::SUITES as PROBE_SUITES;

@@ -11,26 +11,23 @@ mod separate;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::os::unix::process::ExitStatusExt;
 use std::panic::resume_unwind;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use thiserror::Error;
 
+use super::comparison::Bench;
 use super::interrupt::Interrupt;
+use super::launch::{self, ask_to_end, status_code};
 use super::report::Parity;
 use crate::spec::sentence::printable;
 pub use describe::differences;
 use output::Capture;
 pub use output::Output;
 use separate::Separator;
-
-/// How long a run that was asked to end may take to.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How soon an end or an interrupt is noticed.
 const GLANCE: Duration = Duration::from_millis(10);
@@ -121,6 +118,24 @@ pub enum How {
     Removed,
 }
 
+/// The suite's name.
+pub const SUITE: &str = "parity";
+
+/// Says whether the command does the same behind every wall.
+pub(super) fn measure(bench: &mut Bench<'_>) -> Result<(), super::Error> {
+    bench.tell("what the command does", 0, None);
+    let workload = &bench.request.workload;
+    let walls = bench.request.walls.iter().map(|wall| {
+        let run = |token: &str| {
+            let words = ["--changes".as_ref(), token.as_ref()];
+            launch::command(wall, workload, &words)
+        };
+        (wall.name.as_str(), run)
+    });
+    bench.report.parity = Some(compare(walls, &bench.interrupt)?);
+    bench.keep()
+}
+
 /// Runs the command once behind each wall and says what differed. A wall is a name and its command line,
 /// a `husk run` that is given the token for its `--changes`. The runs follow one another.
 pub fn compare<'a, W, C>(walls: W, interrupt: &Interrupt) -> Result<Parity, Error>
@@ -170,8 +185,7 @@ pub fn look(mut command: Command, token: &str, interrupt: &Interrupt) -> Result<
     if interrupt.is_requested() {
         return Err(Error::Interrupted);
     }
-    let signal = ended.signal().map(|number| 128 + number);
-    let status = ended.code().or(signal).unwrap_or(-1);
+    let status = status_code(ended);
     let separated = separator.finish();
     let Some(list) = separated.list else {
         let words = separated.last_line;
@@ -205,20 +219,15 @@ fn parse(list: &[u8]) -> Result<BTreeMap<String, Change>, Error> {
     lines.collect()
 }
 
-/// Waits for the run to end. One that is not wanted any more gets a moment to do so by itself.
+/// Waits for the run to end. One that is not wanted any more is asked to.
 fn wait(child: &mut Child, interrupt: &Interrupt, wanted: bool) -> io::Result<ExitStatus> {
-    let mut farewell = None;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
-        match farewell {
-            None if !wanted || interrupt.is_requested() => {
-                farewell = Some(Instant::now());
-                kill_process(Pid::from_child(child), Signal::TERM)?;
-            }
-            Some(since) if since.elapsed() > FAREWELL => child.kill()?,
-            _ => {}
+        if !wanted || interrupt.is_requested() {
+            ask_to_end(child);
+            return child.wait();
         }
         thread::sleep(GLANCE);
     }
@@ -246,6 +255,9 @@ fn random_token() -> Result<String, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use super::launch::FAREWELL;
     use super::*;
 
     fn shell(script: &str) -> Command {
