@@ -30,9 +30,7 @@ impl Forked {
 /// Runs `work` in a copy of this process, which ends well if it says so. Fails in a process of several
 /// threads: the copy would have one of them, and whatever locks the others held.
 pub fn fork(work: impl FnOnce() -> bool) -> io::Result<Forked> {
-    if fs::read_dir("/proc/self/task")?.count() > 1 {
-        return Err(io::Error::other("a process of several threads cannot fork"));
-    }
+    require_one_thread()?;
     // SAFETY: this is the only thread, as was seen above, so no lock is held by a thread that the copy
     // lacks.
     let pid = unsafe { libc::fork() };
@@ -44,6 +42,16 @@ pub fn fork(work: impl FnOnce() -> bool) -> io::Result<Forked> {
             unsafe { libc::_exit(c_int::from(!well)) }
         }
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Fails in a process of several threads: what is this process's own is shared by them.
+pub(super) fn require_one_thread() -> io::Result<()> {
+    match fs::read_dir("/proc/self/task")?.count() {
+        1 => Ok(()),
+        count => Err(io::Error::other(format!(
+            "this process has {count} threads, and needs to be alone"
+        ))),
     }
 }
 

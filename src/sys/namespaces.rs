@@ -5,6 +5,8 @@ use std::io;
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
+use super::fork::require_one_thread;
+
 /// Leaves the host's mounts and network for own ones, and its users and control groups too where
 /// `users` says so. Nobody else sees what is mounted from here on.
 pub fn leave(users: bool) -> io::Result<()> {
@@ -28,11 +30,7 @@ pub fn map_one(uid: u32, gid: u32) -> io::Result<()> {
 
 /// Leaves an environment variable behind, for everything that this process does and starts.
 pub fn forget_variable(name: &str) -> io::Result<()> {
-    if fs::read_dir("/proc/self/task")?.count() > 1 {
-        return Err(io::Error::other(
-            "a process of several threads shares its environment",
-        ));
-    }
+    require_one_thread()?;
     // SAFETY: this is the only thread, as was seen above, so nobody reads the environment meanwhile.
     unsafe { std::env::remove_var(name) };
     Ok(())
