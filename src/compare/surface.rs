@@ -20,12 +20,10 @@ use super::report::Surface;
 use crate::container::syscalls;
 use crate::sys::ioctls;
 use crate::sys::trace::{self, Program, Traced};
+use crate::vmm::MACHINE_NAME;
 
 /// Its name.
 pub const SUITE: &str = "surface";
-
-/// What a machine's process calls itself.
-const MACHINE: &str = "husk-machine";
 
 /// A run that is followed takes longer, and not for ever.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -71,7 +69,7 @@ fn count(wall: &Wall, traced: &Traced) -> Surface {
     let outside: Vec<_> = outside.map(|program| &program.arg0).collect();
     // A runtime works in the container too, before it executes the workload.
     let in_container = |program: &Program| program.contained && !outside.contains(&&program.arg0);
-    let serves = |program: &Program| in_container(program) || program.arg0 == MACHINE;
+    let serves = |program: &Program| in_container(program) || program.arg0 == MACHINE_NAME;
     let own = traced.sum(serves);
     let others = traced.sum(|program| !serves(program));
     let mut syscalls = BTreeMap::new();
@@ -110,7 +108,7 @@ fn look_at_rights(bench: &Bench<'_>, wall: &Wall, surface: &mut Surface) -> Resu
         let arg0 = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let name = arg0.split(|byte| *byte == 0).next().unwrap_or_default();
         let elsewhere = namespace(&pid.to_string(), "pid") != namespace("self", "pid");
-        elsewhere || name == MACHINE.as_bytes()
+        elsewhere || name == MACHINE_NAME.as_bytes()
     };
     let Some(pid) = below.iter().find(serves) else {
         surface

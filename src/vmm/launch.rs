@@ -17,6 +17,9 @@ use crate::sys::seqpacket::Seqpacket;
 /// The verb by which the binary becomes a machine. Not for people.
 pub const MACHINE_VERB: &str = "machine";
 
+/// What the process of a machine calls itself (`argv[0]`).
+pub const MACHINE_NAME: &str = "husk-machine";
+
 /// A machine's process that has been told to make a VM, and waits to be told what will run in it.
 #[derive(Debug)]
 pub struct Launched {
@@ -105,7 +108,7 @@ fn open(path: &std::path::Path) -> Result<File, Error> {
 
 fn spawn(uplink: OwnedFd) -> io::Result<Child> {
     Command::new("/proc/self/exe")
-        .arg0("husk-machine")
+        .arg0(MACHINE_NAME)
         .arg(MACHINE_VERB)
         .env_clear()
         .stdin(Stdio::from(uplink))

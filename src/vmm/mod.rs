@@ -19,7 +19,7 @@ mod vcpu_thread;
 mod wall;
 
 pub use error::Error;
-pub use launch::{Launched, MACHINE_VERB, launch};
+pub use launch::{Launched, MACHINE_NAME, MACHINE_VERB, launch};
 pub use relay::Stdio;
 pub use serve::serve;
 pub use talk::Topic;
