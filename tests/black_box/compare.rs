@@ -230,17 +230,12 @@ fn the_probe_measures_the_suites_that_are_asked_for_within_the_limits_that_are()
 
 #[test]
 fn whether_walls_do_the_same_is_said_and_shown() {
-    let script = "echo out; echo err >&2; echo new > /tmp/new; exit 3";
-    let words = [
-        "--diff",
-        "--walls",
-        "container,container",
-        "busybox",
-        "sh",
-        "-c",
-        script,
-    ];
-    let same = Compared::by(&Husk::shared(), &words);
+    let diff = |script: &str| {
+        let walls = ["--diff", "--walls", "container,container"];
+        let command = ["busybox", "sh", "-c", script];
+        Compared::by(&Husk::shared(), &[&walls[..], &command].concat())
+    };
+    let same = diff("echo out; echo err >&2; echo new > /tmp/new; exit 3");
     assert_eq!((same.said.status, same.said.stderr.as_str()), (0, ""));
     let report = same.report();
     assert_eq!(report["parity"]["equal"], true);
@@ -248,17 +243,7 @@ fn whether_walls_do_the_same_is_said_and_shown() {
         report.get("start").is_none(),
         "--diff alone asks for nothing else"
     );
-    let script = "head -c 8 /dev/urandom | od -An -tx1 > /tmp/chance";
-    let words = [
-        "--diff",
-        "--walls",
-        "container,container",
-        "busybox",
-        "sh",
-        "-c",
-        script,
-    ];
-    let other = Compared::by(&Husk::shared(), &words);
+    let other = diff("head -c 8 /dev/urandom | od -An -tx1 > /tmp/chance");
     assert_eq!((other.said.status, other.said.stderr.as_str()), (1, ""));
     let difference = &other.report()["parity"]["differences"][0];
     assert_eq!(
