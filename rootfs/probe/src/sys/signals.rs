@@ -2,8 +2,8 @@
 
 use std::ffi::c_int;
 use std::io;
-use std::mem::MaybeUninit;
-use std::ptr;
+
+use husk_init::sys::wait::{block, set_of};
 
 /// Signals that are held back until somebody waits for them.
 #[derive(Debug)]
@@ -11,20 +11,9 @@ pub struct Held(libc::sigset_t);
 
 /// Holds these signals back from now on: PID 1 of a container would not get them otherwise.
 pub fn hold(signals: &[c_int]) -> io::Result<Held> {
-    let mut set = MaybeUninit::uninit();
-    // SAFETY: sigemptyset fills the whole set.
-    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-    // SAFETY: the set was filled above.
-    let mut set = unsafe { set.assume_init() };
-    for signal in signals {
-        // SAFETY: the set is a filled set of signals.
-        unsafe { libc::sigaddset(&mut set, *signal) };
-    }
-    // SAFETY: `set` is a filled set; no old set is asked for.
-    match unsafe { libc::sigprocmask(libc::SIG_BLOCK, &set, ptr::null_mut()) } {
-        0 => Ok(Held(set)),
-        _ => Err(io::Error::last_os_error()),
-    }
+    let set = set_of(signals);
+    block(&set)?;
+    Ok(Held(set))
 }
 
 impl Held {
