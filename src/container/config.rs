@@ -9,6 +9,7 @@ use std::io;
 use std::path::Path;
 
 use husk_init::job::{Limit, PROBE_PATH, Process};
+use husk_init::workload::UMASK;
 use serde_json::{Value, json};
 
 use super::cgroups::{self, Cgroups, Kind};
@@ -56,9 +57,6 @@ const READ_ONLY: [&str; 5] = [
     "/proc/sys",
     "/proc/sysrq-trigger",
 ];
-
-/// Permissions that new files lose: docker's default, whatever this host's user has.
-const UMASK: u32 = 0o022;
 
 /// A period of the scheduler, microseconds, and a CPU's share of it.
 const PERIOD: u64 = 100_000;

@@ -13,8 +13,10 @@
 //! An overlay notes in attributes of its upper layer's files what has been removed. Those of an ordinary user's
 //! overlay are attributes of users, which a tmpfs has from Linux 6.6 on only: before, `written` is on disk.
 
+use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -34,12 +36,12 @@ use crate::spec::{ContainerSpec, Missing};
 
 /// How the layers are put together, as init does in a guest: renames of the image's directories work,
 /// nothing is indexed, and no attribute that an image could carry is trusted.
-const LAYERS: &str = "lowerdir=lower,upperdir=written/upper,workdir=written/work,redirect_dir=on,metacopy=off,index=off,\
+const LAYERS: &CStr = c"lowerdir=lower,upperdir=written/upper,workdir=written/work,redirect_dir=on,metacopy=off,index=off,\
      xino=off";
 
 /// The same in a user namespace, where the kernel keeps its notes in attributes of users.
-const ROOTLESS_LAYERS: &str =
-    "lowerdir=lower,upperdir=written/upper,workdir=written/work,userxattr,index=off,xino=off";
+const ROOTLESS_LAYERS: &CStr =
+    c"lowerdir=lower,upperdir=written/upper,workdir=written/work,userxattr,index=off,xino=off";
 
 /// Room for husk's own files beside what the workload writes, bytes.
 const OWN_ROOM: u64 = 1 << 20;
@@ -73,7 +75,7 @@ impl Root {
         let options = format!("mode=0700,size={}", spec.memory + OWN_ROOM);
         let quiet = MountFlags::NOSUID | MountFlags::NODEV;
         let options =
-            std::ffi::CString::new(options).map_err(|error| failed("workspace")(error.into()))?;
+            sys::string(options.as_bytes()).map_err(|errno| failed("workspace")(errno.into()))?;
         mount("tmpfs", &workspace, "tmpfs", quiet, options.as_c_str())
             .map_err(|errno| failed("file system in memory")(errno.into()))?;
         let root = Self { workspace };
@@ -133,18 +135,8 @@ impl Root {
         let before = File::open(".")?;
         // Names from here: a path could have a character in it that means something to the overlay.
         rustix::process::chdir(&self.workspace)?;
-        let options = if rootless {
-            c_string(ROOTLESS_LAYERS)?
-        } else {
-            c_string(LAYERS)?
-        };
-        let mounted = mount(
-            "overlay",
-            "root",
-            "overlay",
-            MountFlags::NODEV,
-            options.as_c_str(),
-        );
+        let options = if rootless { ROOTLESS_LAYERS } else { LAYERS };
+        let mounted = mount("overlay", "root", "overlay", MountFlags::NODEV, options);
         fchdir(&before)?;
         Ok(mounted?)
     }
@@ -162,11 +154,10 @@ impl Root {
         let outside = File::open("/").map_err(failed("the host's root"))?;
         let cwd = File::open(".").map_err(failed("the working directory"))?;
         let mask = umask(rustix::fs::Mode::empty());
-        let inside = c_path(&self.place("root")).and_then(|root| {
-            chroot(&root)?;
-            rustix::process::chdir("/")?;
-            Ok(())
-        });
+        let inside = sys::string(self.place("root").as_os_str().as_bytes())
+            .and_then(|root| chroot(&root))
+            .and_then(|()| sys::mount::chdir(c"/"))
+            .map_err(io::Error::from);
         let prepared = inside.map(|()| prepare(job, probe));
         let back = fchdir(&outside)
             .map_err(io::Error::from)
@@ -228,13 +219,4 @@ fn look_for(program: &Program, argv: &[Vec<u8>]) -> Result<(), Failure> {
 
 fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().mode(mode).create(path)
-}
-
-fn c_string(text: &str) -> io::Result<std::ffi::CString> {
-    Ok(std::ffi::CString::new(text)?)
-}
-
-fn c_path(path: &Path) -> io::Result<std::ffi::CString> {
-    use std::os::unix::ffi::OsStrExt;
-    Ok(std::ffi::CString::new(path.as_os_str().as_bytes())?)
 }

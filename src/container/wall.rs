@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use husk_init::job::Limit;
 use husk_init::workload::limits;
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities};
 
 use super::cgroups::{self, Cgroups, Kind};
 use super::config::{self, Surroundings};
@@ -17,16 +18,13 @@ use super::running::{Init, Signals, follow};
 use super::seccomp;
 use super::streams::{Relay, Streams, carry};
 use crate::spec::{ContainerSpec, Ending, Missing, OciRuntime, limit_name};
-use crate::sys::limits::{hard_limit, has_capability};
+use crate::sys::limits::hard_limit;
 use crate::timeline::{Phase, Timeline};
-
-/// CAP_SYS_RESOURCE (linux/capability.h).
-const SYS_RESOURCE: u32 = 24;
 
 /// Runs `spec`'s job in a container. Whatever happens, the container is gone when this returns. What
 /// the host does not give is told before the workload begins.
 pub fn run(
-    mut entered: Entered,
+    entered: Entered,
     spec: &ContainerSpec,
     timeline: &mut Timeline,
     tell: impl FnMut(Missing),
@@ -37,7 +35,7 @@ pub fn run(
         ids: entered.ids,
         cgroups: Cgroups::find(entered.rootless),
     };
-    let mut missing = mem::take(&mut entered.missing);
+    let mut missing = entered.missing;
     missing.extend(around.cgroups.missing(spec.asked));
     let root = Root::mount(spec, around.rootless, &mut missing)?;
     let prepared = root.prepare(&spec.job, spec.probe.is_some())?;
@@ -144,7 +142,9 @@ fn grant(
     rootless: bool,
     missing: &mut Vec<Missing>,
 ) -> Vec<Limit> {
-    let may_raise = !rootless && has_capability(SYS_RESOURCE);
+    // That of a user namespace of one's own raises nothing.
+    let mighty = |set: CapabilitySets| set.effective.contains(CapabilitySet::SYS_RESOURCE);
+    let may_raise = !rootless && capabilities(None).is_ok_and(mighty);
     let granted = wanted.iter().map(|limit| {
         let most = hard_limit(limit.resource);
         if may_raise || limit.hard <= most {

@@ -16,6 +16,9 @@ const OPEN_FILES: Limit = Limit {
     hard: 524_288,
 };
 
+/// Permissions that a workload's new files lose (OCI runtimes' default), whatever whoever starts it has.
+pub const UMASK: libc::mode_t = 0o022;
+
 /// What execve is told.
 #[derive(Debug, Clone)]
 pub struct Program {

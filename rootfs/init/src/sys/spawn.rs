@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 
 use crate::job::Limit;
-use crate::workload::Program;
+use crate::workload::{Program, UMASK};
 
 use super::{Errno, Result, check, wait};
 
@@ -131,9 +131,6 @@ extern "C" fn child(argument: *mut c_void) -> c_int {
     // SAFETY: ends this process only, without running what the parent registered for its exit.
     unsafe { libc::_exit(127) }
 }
-
-/// Permissions that a container's new files lose (OCI runtimes' default). Init's own lose none.
-const UMASK: libc::mode_t = 0o022;
 
 /// Returns only with what failed.
 fn become_it(shared: &Shared<'_>) -> std::result::Result<(), (Step, Errno)> {
