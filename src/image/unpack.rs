@@ -35,6 +35,7 @@ use super::directory::{Directory, path_of, pin};
 use super::error::printable;
 use super::merge::{Id, Inode, Kind, Tree};
 use super::tree::{Device, Meta};
+use crate::spec::sentence::words;
 use content::Blobs;
 pub use shortfall::{Lack, Lacking, Shortfall};
 
@@ -241,7 +242,14 @@ impl<'t> Writing<'t> {
         if let (Kind::CharDevice(device) | Kind::BlockDevice(device), Err(Errno::PERM)) =
             (&inode.kind, made)
         {
-            let what = || format!("{}:{}: {}", device.major, device.minor, why(Errno::PERM));
+            let what = || {
+                format!(
+                    "{}:{}: {}",
+                    device.major,
+                    device.minor,
+                    words(&Errno::PERM.into())
+                )
+            };
             self.shortfall.note(Lack::Device, &show(path), what);
             return Ok(false);
         }
@@ -305,7 +313,7 @@ impl<'t> Writing<'t> {
         let grouped = set(gid.is_some(), target.set_owner(None, gid))?;
         let owned = set(uid.is_some(), target.set_owner(uid, None))?;
         if !(owned && grouped) {
-            let what = || format!("{}:{}: {}", meta.uid, meta.gid, why(refused));
+            let what = || format!("{}:{}: {}", meta.uid, meta.gid, words(&refused.into()));
             self.shortfall.note(Lack::Owner, &show(path), what);
         }
         Ok((owned, grouped))
@@ -335,7 +343,7 @@ impl<'t> Writing<'t> {
         if !refused {
             return Err(errno.into());
         }
-        let what = || format!("{}: {}", printable(name), why(errno));
+        let what = || format!("{}: {}", printable(name), words(&errno.into()));
         self.shortfall.note(Lack::Attribute, &show(path), what);
         Ok(())
     }
@@ -363,13 +371,6 @@ fn level(inode: &Inode) -> Option<Level<'_>> {
         }),
         _ => None,
     }
-}
-
-/// The words of an error, without its number.
-fn why(errno: Errno) -> String {
-    let text = io::Error::from(errno).to_string();
-    let words = text.split(" (os error").next().unwrap_or(&text);
-    words.to_owned()
 }
 
 impl Target<'_> {

@@ -71,11 +71,13 @@ fn describe_exec(command: &str, errno: i32) -> String {
 }
 
 fn errno_text(errno: i32) -> String {
-    let text = io::Error::from_raw_os_error(errno).to_string();
-    text.split(" (os error")
-        .next()
-        .unwrap_or(&text)
-        .to_lowercase()
+    words(&io::Error::from_raw_os_error(errno)).to_lowercase()
+}
+
+/// The words of an error of the kernel's, without its number.
+pub fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 /// A guest's bytes made safe for a terminal: what controls it, or the order of its letters, becomes

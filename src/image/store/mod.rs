@@ -139,6 +139,16 @@ impl Store {
         Ok(Lock { _file: file })
     }
 
+    /// The names in a folder that a store has had since somebody needed it, if ever.
+    fn names_if_any(&self, folder: &str) -> Result<Vec<String>, Error> {
+        match self.names_in(folder) {
+            Err(Error::Store { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(Vec::new())
+            }
+            names => names,
+        }
+    }
+
     /// The names in a folder of the store.
     fn names_in(&self, folder: &str) -> Result<Vec<String>, Error> {
         let path = self.root.join(folder);

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::scratch;
-use super::trees::is_leased;
+use super::trees::{TREES, is_leased};
 use super::{Store, failed};
 use crate::image::directory::remove;
 use crate::image::error::Error;
@@ -90,13 +90,13 @@ impl Store {
                 self.discard(&self.root.join(folder).join(name), &mut reclaimed)?;
             }
         }
-        for name in self.scratches()? {
+        for name in self.names_if_any(scratch::FOLDER)? {
             let path = self.root.join(scratch::FOLDER).join(name);
             if !is_leased(&path).map_err(failed("open", &path))? {
                 self.discard(&path, &mut reclaimed)?;
             }
         }
-        for tree in self.tree_keys()? {
+        for tree in self.names_if_any(TREES)? {
             if self.tree_is_needed(&tree, &named) {
                 continue;
             }

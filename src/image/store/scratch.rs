@@ -1,7 +1,6 @@
 //! A folder of one run's own on the store's disk, for what a workload writes where memory cannot take it.
 
 use std::fs::{self, File};
-use std::io;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -42,15 +41,5 @@ impl Store {
             staging,
             _lease: lease,
         })
-    }
-
-    /// The names of all; stores have had none until somebody needs one.
-    pub(super) fn scratches(&self) -> Result<Vec<String>, Error> {
-        match self.names_in(FOLDER) {
-            Err(Error::Store { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                Ok(Vec::new())
-            }
-            names => names,
-        }
     }
 }

@@ -27,7 +27,8 @@ use crate::image::unpack::{self, ROOT, Shortfall};
 /// Version of how trees are unpacked: part of a tree's key.
 const EDITION: u32 = 1;
 
-const TREES: &str = "trees";
+/// Where they are.
+pub(super) const TREES: &str = "trees";
 const RECORD: &str = "record";
 
 /// Of the store's user alone.
@@ -86,17 +87,6 @@ impl Store {
     /// Where the tree of this key is.
     pub(super) fn tree_place(&self, key: &str) -> PathBuf {
         self.root.join(TREES).join(key)
-    }
-
-    /// The keys of all trees.
-    pub(super) fn tree_keys(&self) -> Result<Vec<String>, Error> {
-        match self.names_in(TREES) {
-            // Stores have had none until somebody needs one.
-            Err(Error::Store { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                Ok(Vec::new())
-            }
-            keys => keys,
-        }
     }
 
     /// Whether some of `images` has the tree of this key.
