@@ -8,7 +8,7 @@
 use thiserror::Error;
 
 use super::figures::{Figure, START, figures};
-use super::report::{CLOCK, Report, VIRTUAL};
+use super::report::{Report, VIRTUAL};
 use super::statistics::Ratio;
 use super::summary::Relation;
 
@@ -47,7 +47,9 @@ pub fn check(new: &Report, baseline: &Report, tolerance: f64) -> Result<Outcome,
     let mut outcome = Outcome::default();
     outcome.remarks.extend(remarks(new, baseline));
     let measured = figures(new);
-    let counted = [new, baseline].iter().all(|report| clock_counts(report));
+    let counted = [new, baseline]
+        .iter()
+        .all(|report| report.environment.clock_counts());
     for old in figures(baseline) {
         // What was not asked for this time is no loss.
         if !new.plan.suites.contains(&old.suite) {
@@ -135,11 +137,6 @@ fn is_timed(unit: &str) -> bool {
     unit.ends_with("/s") || matches!(unit, "s" | "ms" | "us" | "µs" | "ns")
 }
 
-fn clock_counts(report: &Report) -> bool {
-    let clock = report.environment.facts.get(CLOCK);
-    clock.is_some_and(|clock| clock == VIRTUAL)
-}
-
 /// `start exit`, `disk fsync`.
 fn title(figure: &Figure) -> String {
     format!("{} {}", figure.suite, figure.name)
@@ -176,7 +173,7 @@ fn incomparable(new: &Report, baseline: &Report) -> Vec<String> {
     let cache = |report: &Report| if report.plan.cold { "cold" } else { "warm" }.to_owned();
     same("the page cache", cache(new), cache(baseline));
     let clock = |report: &Report| {
-        if clock_counts(report) {
+        if report.environment.clock_counts() {
             VIRTUAL
         } else {
             "real"
@@ -239,6 +236,7 @@ fn parity(new: &Report, baseline: &Report) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::report::CLOCK;
     use crate::compare::report::{FailedRun, Kvm};
     use crate::compare::testing;
 

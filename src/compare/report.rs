@@ -315,6 +315,13 @@ pub struct Surface {
     pub notes: Vec<String>,
 }
 
+impl Environment {
+    /// Whether its clock counts instructions, so that a time repeats.
+    pub fn clock_counts(&self) -> bool {
+        self.facts.get(CLOCK).is_some_and(|clock| clock == VIRTUAL)
+    }
+}
+
 impl Report {
     /// A report without a measurement, not complete.
     pub fn begin(environment: Environment, subject: Subject, plan: Plan) -> Self {

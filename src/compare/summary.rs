@@ -2,7 +2,7 @@
 
 use super::figures::{Figure, figures};
 use super::ordered::Ordered;
-use super::report::{Better, CLOCK, Kvm, Report, Start, VIRTUAL};
+use super::report::{Better, Kvm, Report, Start};
 use super::statistics::{Ratio, Sample, ratio_of_medians};
 
 /// Said first in every report from a software KVM.
@@ -201,12 +201,7 @@ pub fn headlines(report: &Report) -> Vec<String> {
     if report.environment.kvm == Kvm::Software {
         lines.push(SOFTWARE_KVM.to_owned());
     }
-    if report
-        .environment
-        .facts
-        .get(CLOCK)
-        .is_some_and(|clock| clock == VIRTUAL)
-    {
+    if report.environment.clock_counts() {
         lines.push(VIRTUAL_CLOCK.to_owned());
     }
     if !report.complete {
