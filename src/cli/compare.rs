@@ -125,16 +125,11 @@ pub fn compare(args: Args) -> Status {
 /// Makes a report. What was measured before a failure is in it.
 fn measure(args: &Args) -> Result<(Report, Option<Failure>), Failure> {
     let request = build_request(args)?;
-    let home = Store::default_path()?;
     let journal = match &args.json {
         Some(path) if !is_stdout(path) => Journal::at(path),
-        _ => Journal::at(&home.join("compare.json")),
+        _ => Journal::at(&Store::default_path()?.join("compare.json")),
     };
-    let desk = Desk::at(
-        &home
-            .join("tmp")
-            .join(format!("compare-{}", std::process::id())),
-    )?;
+    let desk = Desk::new()?;
     let interrupt = Interrupt::listen()?;
     let mut bar = Bar::new();
     let (report, ended) = compare::compare(&request, desk, &journal, interrupt, &mut |progress| {

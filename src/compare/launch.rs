@@ -1,12 +1,14 @@
 //! A command line of husk's own, timed from outside: what a user of it would wait for.
 
+use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
 use std::mem;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -71,12 +73,14 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// A desk in `folder`, which is made.
-    pub fn at(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        Ok(Self {
-            folder: folder.to_owned(),
-        })
+    /// A new one, among the temporary files: nobody's but this process's.
+    pub fn new() -> io::Result<Self> {
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+        let name = format!("husk-compare-{:016x}", u64::from_ne_bytes(bytes));
+        let folder = env::temp_dir().join(name);
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        Ok(Self { folder })
     }
 
     fn document(&self) -> PathBuf {
