@@ -16,10 +16,12 @@ use thiserror::Error;
 use crate::container;
 use crate::image::{self, Beside, Image, Store};
 use crate::spec::{
-    ContainerSpec, Ending, Missing, OciRuntime, RunRequest, RunSpec, SpecError, VmSpec, Wall,
+    ContainerSpec, Ending, FORWARDED, Missing, OciRuntime, RunRequest, RunSpec, Signal, SpecError,
+    VmSpec, Wall,
 };
+use crate::sys::signals;
 use crate::timeline::{Phase, Timeline};
-use crate::vmm::{self, Stdio, Topic};
+use crate::vmm::{self, Asker, Stdio, Topic};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -70,7 +72,7 @@ pub enum Error {
     #[error(transparent)]
     Container(#[from] container::Error),
     /// This process has no streams of its own.
-    #[error("cannot use the standard streams")]
+    #[error("cannot use the standard streams, or take signals")]
     Streams(#[from] io::Error),
     /// The host has no randomness to give.
     #[error("cannot get random bytes from the kernel: {0}")]
@@ -134,8 +136,26 @@ fn run_machine(reference: &str, request: RunRequest) -> Result<Outcome, Error> {
         timeout: spec.timeout,
         job: build_job(&spec)?,
     };
-    let ending = vmm::run(launched, &machine, topic, Stdio::inherit()?, &mut timeline)?;
+    let (asker, asked) = vmm::prepare();
+    pass_signals_on(asker)?;
+    let ending = vmm::run(
+        launched,
+        &machine,
+        topic,
+        Stdio::inherit()?,
+        asked,
+        &mut timeline,
+    )?;
     Ok(Outcome::new(spec.name, ending, Vec::new(), timeline))
+}
+
+/// The signals that a user sends to this process are for the workload.
+fn pass_signals_on(asker: Asker) -> io::Result<()> {
+    signals::deliver(&FORWARDED, move |number| {
+        if let Some(signal) = Signal::from_number(number) {
+            asker.signal(signal);
+        }
+    })
 }
 
 fn run_container(

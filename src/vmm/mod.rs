@@ -22,5 +22,5 @@ pub use error::Error;
 pub use launch::{Launched, MACHINE_NAME, MACHINE_VERB, launch};
 pub use relay::Stdio;
 pub use serve::serve;
-pub use talk::Topic;
+pub use talk::{Asked, Asker, Topic, prepare};
 pub use wall::run;

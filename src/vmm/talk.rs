@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use husk_init::exit::Exit;
@@ -51,6 +51,30 @@ pub enum Event {
     Closed(Stream, io::Result<()>),
     /// The user sent husk a signal.
     Signal(Signal),
+}
+
+/// A way to ask something of a conversation, for any thread, from before it begins.
+#[derive(Debug, Clone)]
+pub struct Asker(Sender<Event>);
+
+/// Where what is asked arrives: a conversation takes it along.
+#[derive(Debug)]
+pub struct Asked {
+    pub(super) sender: Sender<Event>,
+    pub(super) events: Receiver<Event>,
+}
+
+/// Both ends of the way into a conversation that is to come.
+pub fn prepare() -> (Asker, Asked) {
+    let (sender, events) = channel();
+    (Asker(sender.clone()), Asked { sender, events })
+}
+
+impl Asker {
+    /// A signal for the workload. After the conversation there is nobody to tell.
+    pub fn signal(&self, signal: Signal) {
+        let _over = self.0.send(Event::Signal(signal));
+    }
 }
 
 /// stdout and stderr.

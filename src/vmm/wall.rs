@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::channels;
 use super::error::Error;
 use super::launch::Launched;
 use super::relay::{Pulse, Stdio};
-use super::talk::{Event, Talk, Topic};
+use super::talk::{Asked, Event, Talk, Topic};
 use super::uplink::{self, Order, Report};
-use crate::spec::{Ending, FORWARDED, Signal, VmSpec};
+use crate::spec::{Ending, VmSpec};
 use crate::sys::seqpacket::Seqpacket;
-use crate::sys::signals;
 use crate::timeline::{Phase, Timeline};
 
 /// How long a machine may take to read its counters.
@@ -22,24 +21,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Says on the console that the guest kernel panicked (`kernel/panic.c`).
 const PANIC: &str = "Kernel panic";
 
-/// Runs `topic`'s job in a machine of `spec`, with `stdio` as its streams. Whatever happens, the
-/// machine is gone when this returns.
+/// Runs `topic`'s job in a machine of `spec`, with `stdio` as its streams, and does what is asked
+/// meanwhile. Whatever happens, the machine is gone when this returns.
 pub fn run(
     launched: Launched,
     spec: &VmSpec,
     topic: Topic,
     stdio: Stdio,
+    Asked { sender, events }: Asked,
     timeline: &mut Timeline,
 ) -> Result<Ending, Error> {
-    let (sender, events) = mpsc::channel();
-    let on_signal = sender.clone();
-    let deliver = move |number| {
-        if let Some(signal) = Signal::from_number(number) {
-            // After the talk there is nobody to tell, and the process is about to end.
-            let _over = on_signal.send(Event::Signal(signal));
-        }
-    };
-    signals::deliver(&FORWARDED, deliver).map_err(Error::Process)?;
     let on_halt = sender.clone();
     let machine = launched.build(spec, move || {
         let _over = on_halt.send(Event::Halted);
