@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::output::{Failure, say};
 use super::progress::Bar;
 use super::workload::Workload;
-use super::{Status, doctor};
+use super::{Status, completion, doctor};
 use crate::compare::report::{Kvm, Report, Subject};
 use crate::compare::{
     self, Desk, Interrupt, Journal, Length, Request, Wall, check, environment, render,
@@ -85,7 +85,7 @@ pub struct Args {
     #[command(flatten)]
     workload: Workload,
     /// An image in the store, or oci:DIR, oci-archive:FILE, docker-archive:FILE
-    #[arg(required_unless_present = "from")]
+    #[arg(required_unless_present = "from", add = completion::images())]
     image: Option<String>,
     /// Command and arguments, instead of the image's; it must end by itself
     #[arg(

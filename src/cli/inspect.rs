@@ -2,15 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Status;
 use super::output::say;
+use super::{Status, completion};
 use crate::image::{Image, Store};
 
 /// Show what images say about themselves, as JSON
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Names or IDs
-    #[arg(required = true, value_name = "IMAGE")]
+    #[arg(required = true, value_name = "IMAGE", add = completion::images())]
     images: Vec<String>,
 }
 

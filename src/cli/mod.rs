@@ -1,21 +1,25 @@
 //! The command line: arguments, one file per verb, exit codes.
 
 mod compare;
+mod completion;
 mod doctor;
 mod env;
+mod help;
 mod images;
 mod inspect;
 mod load;
+mod man;
 mod output;
 mod progress;
 mod prune;
 mod rmi;
 mod run;
+mod settings;
 mod workload;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::vmm;
 
@@ -45,6 +49,9 @@ enum Verb {
     Inspect(inspect::Args),
     Prune(prune::Args),
     Doctor(doctor::Args),
+    Completion(completion::Args),
+    Man(man::Args),
+    Help(help::Args),
 }
 
 /// What a verb answers: the exit status of the process.
@@ -59,19 +66,40 @@ pub fn main() -> ExitCode {
     {
         return vmm::serve();
     }
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Nobody is left to tell when the terminal is gone.
-            let _closed = error.print();
-            return ExitCode::from(if error.use_stderr() { HUSK_FAILED } else { 0 });
-        }
-    };
-    match dispatch(cli.verb) {
+    completion::answer(Cli::command);
+    match configured().and_then(|command| match read_words(command) {
+        Ok(verb) => dispatch(verb),
+        Err(status) => Ok(status),
+    }) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
             failure.print();
             ExitCode::from(failure.status())
+        }
+    }
+}
+
+/// The command line, with what the configuration file wants of it.
+fn configured() -> Result<Command, output::Failure> {
+    let command = Cli::command();
+    let Some(path) = settings::default_path() else {
+        return Ok(command);
+    };
+    match settings::read(&path)? {
+        Some(text) => settings::apply(command, &path, &text),
+        None => Ok(command),
+    }
+}
+
+/// The verb that was typed; the exit status when what was typed is none, or asks for help.
+fn read_words(command: Command) -> Result<Verb, u8> {
+    let read = command.try_get_matches();
+    match read.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => Ok(cli.verb),
+        Err(error) => {
+            // Nobody is left to tell when the terminal is gone.
+            let _closed = error.print();
+            Err(if error.use_stderr() { HUSK_FAILED } else { 0 })
         }
     }
 }
@@ -86,5 +114,8 @@ fn dispatch(verb: Verb) -> Status {
         Verb::Inspect(args) => inspect::inspect(&args),
         Verb::Prune(args) => prune::prune(&args),
         Verb::Doctor(args) => doctor::doctor(&args),
+        Verb::Completion(args) => completion::completion(&args),
+        Verb::Man(args) => man::man(&args, Cli::command()),
+        Verb::Help(args) => help::help(&args, Cli::command()),
     }
 }

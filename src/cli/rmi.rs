@@ -1,14 +1,14 @@
 //! `husk rmi`.
 
-use super::Status;
 use super::output::say;
+use super::{Status, completion};
 use crate::image::Store;
 
 /// Remove images, or names of images, from the store
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Names or IDs
-    #[arg(required = true, value_name = "IMAGE")]
+    #[arg(required = true, value_name = "IMAGE", add = completion::images())]
     images: Vec<String>,
 }
 

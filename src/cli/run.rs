@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::Status;
 use super::output::Failure;
 use super::workload::Workload;
+use super::{Status, completion};
 use crate::run::{self, Outcome};
 use crate::spec::{Missing, OciRuntime, Probe, RunRequest, Wall, units};
 
@@ -62,6 +62,7 @@ pub struct Args {
     #[arg(long, hide = true)]
     count_exits: bool,
     /// An image in the store, or oci:DIR, oci-archive:FILE, docker-archive:FILE
+    #[arg(add = completion::images())]
     image: String,
     /// Command and arguments, instead of the image's
     #[arg(

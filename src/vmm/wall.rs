@@ -1,8 +1,8 @@
 //! One run behind the wall of a machine: launch, talk, take down.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::Receiver;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use super::channels;

@@ -19,3 +19,4 @@ mod signals;
 mod store;
 mod streams;
 mod surface;
+mod words;
