@@ -11,6 +11,7 @@ mod host;
 pub mod lend;
 pub mod line;
 pub mod memory;
+pub mod transfer;
 mod vcpu;
 mod vm;
 

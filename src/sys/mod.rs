@@ -1,6 +1,7 @@
 //! The words to the host kernel that std lacks, as safe functions.
 
 pub mod fork;
+pub mod identity;
 pub mod ioctls;
 pub mod limits;
 pub mod linger;

@@ -27,6 +27,8 @@ pub enum Kind {
     Rng = 4,
     /// 5.10, socket device.
     Vsock = 19,
+    /// 5.11, file system device.
+    FileSystem = 26,
 }
 
 /// Why the guest is interrupted.

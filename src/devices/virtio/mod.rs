@@ -3,6 +3,7 @@
 pub mod blk;
 pub mod chain;
 pub mod device;
+pub mod fs;
 pub mod mmio;
 mod registers;
 pub mod rng;

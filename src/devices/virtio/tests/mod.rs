@@ -2,6 +2,8 @@
 
 mod blk;
 mod driver;
+mod fs;
+mod fuse;
 mod hostile;
 mod mmio;
 mod random;
