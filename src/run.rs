@@ -3,6 +3,7 @@
 //! job. Both walls get the same job.
 
 mod embedded;
+mod mounts;
 
 pub use embedded::GUEST_KERNEL;
 
@@ -65,6 +66,9 @@ pub enum Error {
     /// The image is not there, or broken.
     #[error(transparent)]
     Image(#[from] image::Error),
+    /// Files of the host cannot be shown.
+    #[error(transparent)]
+    Mounts(#[from] mounts::Error),
     /// The machine failed, or the guest did.
     #[error(transparent)]
     Machine(#[from] vmm::Error),
@@ -127,6 +131,7 @@ fn run_machine(reference: &str, request: RunRequest) -> Result<Outcome, Error> {
         kernel_is_foreign: spec.kernel.is_some(),
         initrd: spec.initrd.clone(),
         disk: rootfs.disk,
+        shares: mounts::find(&spec.mounts)?,
         kernel_args: spec.kernel_args.clone(),
         verbose_console: spec.verbose_console,
         count_exits: spec.count_exits,
@@ -179,6 +184,7 @@ fn run_container(
         id: random_id()?,
         runtime,
         tree: unpacked.path.clone(),
+        shares: mounts::find(&spec.mounts)?,
         probe: spec
             .probe
             .then(|| store.carried(embedded::PROBE))
@@ -265,6 +271,7 @@ fn build_job(spec: &RunSpec) -> Result<Job, Error> {
             .iter()
             .map(|path| path.clone().into_bytes())
             .collect(),
+        shares: mounts::places(&spec.mounts),
         probe: spec.probe,
         process: spec.process.clone(),
     })

@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     json: Option<Option<PathBuf>>,
     /// Say what husk does; twice: show the guest's console too
-    #[arg(short, long, action = clap::ArgAction::Count)]
+    #[arg(long, action = clap::ArgAction::Count)]
     verbose: u8,
     /// Count the guest's exits by reason, and put them into the JSON
     #[arg(long, hide = true)]

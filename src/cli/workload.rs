@@ -41,6 +41,13 @@ pub struct Workload {
     /// Mount an empty file system in memory, like /run:size=64m,mode=1777
     #[arg(long, value_name = "PATH[:OPTIONS]")]
     tmpfs: Vec<String>,
+    /// Show files of the host or a named volume: HOST|NAME:PATH[:ro,uid=N,gid=N]; files that root makes
+    /// belong to you, yours are root's, or those of uid and gid
+    #[arg(short = 'v', long = "volume", value_name = "SOURCE:PATH")]
+    volume: Vec<String>,
+    /// The same in full: type=bind|volume|tmpfs,source=,target=,readonly
+    #[arg(long, value_name = "KEY=VALUE,…")]
+    mount: Vec<String>,
     /// Set a resource limit, like nofile=1024:4096
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     ulimit: Vec<String>,
@@ -67,6 +74,8 @@ impl Workload {
             cpus: self.cpus,
             read_only: self.read_only,
             tmpfs: self.tmpfs.clone(),
+            volumes: self.volume.clone(),
+            mounts: self.mount.clone(),
             ulimits: self.ulimit.clone(),
             ..RunRequest::default()
         })
@@ -91,6 +100,8 @@ impl Workload {
         let mut words = Words::default();
         words.values("--env", &self.env);
         words.values("--env-file", &self.env_file);
+        words.values("--volume", &self.volume);
+        words.values("--mount", &self.mount);
         words.value("--workdir", self.workdir.as_ref());
         words.value("--user", self.user.as_ref());
         words.value("--entrypoint", self.entrypoint.as_ref());

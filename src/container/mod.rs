@@ -22,6 +22,7 @@ mod program;
 mod root;
 mod running;
 pub mod seccomp;
+mod shares;
 mod streams;
 pub mod syscalls;
 mod wall;

@@ -32,6 +32,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, 
 use rustix::process::{fchdir, umask};
 
 use super::error::{Error, root as failed};
+use super::shares::Trees;
 use crate::spec::{ContainerSpec, Missing};
 
 /// How the layers are put together, as init does in a guest: renames of the image's directories work,
@@ -149,8 +150,8 @@ impl Root {
 
     /// Does in the root what init does in a guest's, in the same order. For a moment the root is this
     /// process's own, so that every link of the image's leads to somewhere inside it.
-    /// `probe` says that husk's own program will stand in it, too.
-    pub fn prepare(&self, job: &Job, probe: bool) -> Result<Prepared, Error> {
+    pub fn prepare(&self, spec: &ContainerSpec) -> Result<Prepared, Error> {
+        let shares = Trees::open(&spec.shares)?;
         let outside = File::open("/").map_err(failed("the host's root"))?;
         let cwd = File::open(".").map_err(failed("the working directory"))?;
         let mask = umask(rustix::fs::Mode::empty());
@@ -158,7 +159,7 @@ impl Root {
             .and_then(|root| chroot(&root))
             .and_then(|()| sys::mount::chdir(c"/"))
             .map_err(io::Error::from);
-        let prepared = inside.map(|()| prepare(job, probe));
+        let prepared = inside.map(|()| prepare(&spec.job, &shares, spec.probe.is_some()));
         let back = fchdir(&outside)
             .map_err(io::Error::from)
             .and_then(|()| Ok(chroot(c".")?))
@@ -179,9 +180,10 @@ pub fn discard(disk: Option<&Path>) {
     }
 }
 
-fn prepare(job: &Job, probe: bool) -> Result<Prepared, Failure> {
+/// `probe` says that husk's own program will stand in the root, too.
+fn prepare(job: &Job, shares: &Trees, probe: bool) -> Result<Prepared, Failure> {
     files::write(&job.files)?;
-    places::make(job)?;
+    places::make(job, shares)?;
     let user = user::resolve(&job.process.user)?;
     let program = Program::new(&job.process, &user)?;
     let cwd = sys::string(&job.process.cwd).and_then(|cwd| sys::mount::chdir(&cwd));

@@ -38,7 +38,7 @@ pub fn run(
     let mut missing = entered.missing;
     missing.extend(around.cgroups.missing(spec.asked));
     let root = Root::mount(spec, around.rootless, &mut missing)?;
-    let prepared = root.prepare(&spec.job, spec.probe.is_some())?;
+    let prepared = root.prepare(spec)?;
     if around.cgroups.devices {
         root.allow_devices()?;
     }

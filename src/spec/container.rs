@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use husk_init::job::Job;
 
+use super::machine::Share;
+
 /// Which wall stands between a workload and its host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Wall {
@@ -52,6 +54,8 @@ pub struct ContainerSpec {
     pub runtime: OciRuntime,
     /// The image's tree as a directory.
     pub tree: PathBuf,
+    /// What of the host's files it sees, in the order of the job's shares.
+    pub shares: Vec<Share>,
     /// A program of husk's own that stands in the root, read-only (`PROBE_PATH`).
     pub probe: Option<PathBuf>,
     /// A directory on which this run's own files are mounted: empty, and shared by all runs.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::mounts::Owner;
+
 /// One run of bytes of the stitched disk: the whole of a file, padded with zeros to `len`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Piece {
@@ -11,6 +13,18 @@ pub struct Piece {
     pub file: PathBuf,
     /// Bytes it takes on the disk: a multiple of 4096, at least the file's size.
     pub len: u64,
+}
+
+/// A directory or file of the host that the guest sees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// Where it is; the machine's process gets it open, and does not hear of this.
+    #[serde(skip)]
+    pub path: PathBuf,
+    /// Whether the guest may not change it.
+    pub read_only: bool,
+    /// Whose its files are.
+    pub owner: Owner,
 }
 
 /// A machine: what the VMM needs to know to build it, apart from the open files.
@@ -31,9 +45,11 @@ pub struct VmSpec {
     pub initrd: Option<PathBuf>,
     /// The disk, piece after piece.
     pub disk: Vec<Piece>,
+    /// What it sees of the host's files.
+    pub shares: Vec<Share>,
     /// Words added to the kernel's command line.
     pub kernel_args: Vec<String>,
-    /// Whether the kernel says everything on its console (`-vv`).
+    /// Whether the kernel says everything on its console (`--verbose` twice).
     pub verbose_console: bool,
     /// Whether the guest's exits are counted.
     pub count_exits: bool,

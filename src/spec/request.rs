@@ -49,6 +49,10 @@ pub struct RunRequest {
     pub read_only: bool,
     /// `PATH[:OPTIONS]` each.
     pub tmpfs: Vec<String>,
+    /// `-v`: `SOURCE:TARGET[:OPTIONS]` each.
+    pub volumes: Vec<String>,
+    /// `--mount`: `type=…,source=…,target=…` each.
+    pub mounts: Vec<String>,
     /// `NAME=SOFT[:HARD]` each.
     pub ulimits: Vec<String>,
     /// Another kernel than the embedded one.

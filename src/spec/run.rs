@@ -8,6 +8,8 @@ use husk_init::job::{GuestFile, PROBE_PATH, Process};
 
 use super::config::ImageConfig;
 use super::container::{Asked, Wall};
+use super::mounts::{self, Mount, Owner};
+use super::places::Places;
 use super::request::{Probe, RunRequest};
 use super::signal::Signal;
 use super::{environment, limits, units};
@@ -33,8 +35,10 @@ pub struct RunSpec {
     pub read_only: bool,
     /// Mounts of `--tmpfs`.
     pub tmpfs: Vec<husk_init::job::Tmpfs>,
-    /// The image's volumes.
+    /// The image's volumes, and the user's that have no name.
     pub volumes: Vec<String>,
+    /// Files of the host.
+    pub mounts: Vec<Mount>,
     /// Whether the workload is the probe, or under it: it has to be put beside the image.
     pub probe: bool,
     /// Guest memory, bytes.
@@ -110,11 +114,7 @@ impl RunSpec {
         if request.wall != Wall::Vm {
             problems.0.extend(machine_only(&request));
         }
-        let tmpfs = request
-            .tmpfs
-            .iter()
-            .filter_map(|t| problems.take(limits::parse_tmpfs(t)));
-        let tmpfs = tmpfs.collect();
+        let places = collect_places(&request, image, &mut problems);
         let stop_signal = match image.stop_signal.as_str() {
             "" => Signal::TERM,
             text => problems.take(Signal::parse(text)).unwrap_or(Signal::TERM),
@@ -135,8 +135,9 @@ impl RunSpec {
             hostname,
             process,
             read_only: request.read_only,
-            tmpfs,
-            volumes: image.volumes.clone(),
+            tmpfs: places.tmpfs,
+            volumes: places.volumes,
+            mounts: places.mounts,
             probe: request.probe.is_some(),
             memory: memory.unwrap_or(DEFAULT_MEMORY),
             cpus,
@@ -150,6 +151,23 @@ impl RunSpec {
             count_exits: request.count_exits,
         })
     }
+}
+
+/// What is mounted in the root, and where.
+fn collect_places(request: &RunRequest, image: &ImageConfig, problems: &mut Problems) -> Places {
+    let tmpfs = request.tmpfs.iter();
+    let tmpfs = tmpfs.filter_map(|t| problems.take(limits::parse_tmpfs(t)));
+    let mut places = Places::new(tmpfs.collect(), &image.volumes);
+    let volumes = request.volumes.iter().map(|v| mounts::parse_volume(v));
+    for wanted in volumes.chain(request.mounts.iter().map(|m| mounts::parse_mount(m))) {
+        problems.take(wanted.and_then(|wanted| places.add(wanted)));
+    }
+    let has_owner = |mount: &Mount| mount.owner != Owner::default();
+    if request.wall != Wall::Vm && places.mounts.iter().any(has_owner) {
+        let needs = "uid= and gid=: a container's ids are the host's own; leave them away";
+        problems.0.push(needs.to_owned());
+    }
+    places
 }
 
 fn build_process(

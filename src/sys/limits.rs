@@ -2,6 +2,8 @@
 
 use std::mem::MaybeUninit;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// The most that this process may set its limit `resource` (RLIMIT_*) to; `u64::MAX` is no limit.
 pub fn hard_limit(resource: u32) -> u64 {
     let mut limit = MaybeUninit::<libc::rlimit>::uninit();
@@ -11,4 +13,22 @@ pub fn hard_limit(resource: u32) -> u64 {
     }
     // SAFETY: the call above succeeded, so the structure is filled.
     unsafe { limit.assume_init() }.rlim_max
+}
+
+/// Most files that anybody needs open: a million takes the kernel some 300 MiB.
+const ENOUGH_FILES: u64 = 1 << 20;
+
+/// Lets this process have as many files open as it may let itself; how many that is.
+pub fn raise_open_files() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(ENOUGH_FILES).min(ENOUGH_FILES);
+    let raised = Rlimit {
+        current: Some(most),
+        maximum: limit.maximum,
+    };
+    let granted = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => most,
+        Err(_) => limit.current.unwrap_or(ENOUGH_FILES),
+    };
+    usize::try_from(granted).unwrap_or(usize::MAX)
 }

@@ -6,6 +6,7 @@ pub mod ioctls;
 pub mod limits;
 pub mod linger;
 pub mod lock;
+pub mod mounts;
 pub mod namespaces;
 pub mod panics;
 mod ptrace;

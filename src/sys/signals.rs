@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::ptr;
+use std::sync::Arc;
 use std::thread;
 
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 /// From now on gives each of `numbers` to `deliver`, on a thread of its own, instead of letting it
@@ -22,6 +24,11 @@ pub fn deliver(numbers: &[u8], deliver: impl Fn(u8) + Send + 'static) -> io::Res
             }
         })?;
     Ok(())
+}
+
+/// From now on a file that grows beyond this process's limit is an error, and not its end.
+pub fn survive_long_files() -> io::Result<()> {
+    flag::register(libc::SIGXFSZ, Arc::default()).map(drop)
 }
 
 /// The next signal of a signalfd, if there is one.

@@ -5,6 +5,8 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvError};
 use std::sync::{Arc, Mutex};
 
+use rustix::fs::Mode;
+use rustix::process::umask;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::error::{Error, no_event, no_thread};
@@ -16,6 +18,7 @@ use crate::boot::{self, CommandLine, Hardware, Initrd, Loaded};
 use crate::devices::virtio::QUEUE_NOTIFY;
 use crate::devices::virtio::blk::{Block, Stitched};
 use crate::devices::virtio::device::Device;
+use crate::devices::virtio::fs::{Fs, Share};
 use crate::devices::virtio::mmio::Transport;
 use crate::devices::virtio::rng::Rng;
 use crate::devices::virtio::vsock::{Connector, Vsock};
@@ -24,6 +27,7 @@ use crate::kvm::bus::Bus;
 use crate::kvm::memory::{self, Mem};
 use crate::kvm::{self, Exits, Flavour, Kvm, Vcpu, Vm};
 use crate::spec::VmSpec;
+use crate::sys::{limits, signals};
 
 /// A VM with nothing in it yet, and the KVM that made it.
 pub type Made = Result<(Vm, Kvm), kvm::Error>;
@@ -42,6 +46,8 @@ pub struct Parts {
     pub initrd: Option<File>,
     /// The disk, piece after piece, with the bytes that each takes.
     pub disk: Vec<(File, u64)>,
+    /// What the guest sees of the host's files.
+    pub shares: Vec<Share>,
     /// Answers the guest's connections.
     pub connector: Box<dyn Connector>,
 }
@@ -72,7 +78,10 @@ pub fn build(
     // 4. Devices, wired to it.
     let reset = EventFd::new(0).map_err(no_event)?;
     let ports = Arc::new(wire_ports(&vm, parts.console, &reset)?);
-    let devices = new_devices(parts.disk, parts.connector)?;
+    let mut devices = new_devices(parts.disk, parts.connector)?;
+    if !parts.shares.is_empty() {
+        devices.push(Box::new(share(parts.shares)?));
+    }
     let mut command_line = CommandLine::new(flavour, cpus, spec.memory, spec.verbose_console);
     let (mmio, transports) = wire_devices(&vm, &mem, devices, &mut command_line)?;
     // 5. What the kernel is told, and where the vCPUs begin.
@@ -161,20 +170,34 @@ fn panicked(_: RecvError) -> Error {
     no_thread(io::ErrorKind::BrokenPipe.into())
 }
 
-/// The devices of every machine, in the order of their slots.
+/// The devices that every machine has, in the order of their slots.
 fn new_devices(
     disk: Vec<(File, u64)>,
     connector: Box<dyn Connector>,
-) -> Result<[Box<dyn Device>; 3], Error> {
+) -> Result<Vec<Box<dyn Device>>, Error> {
     let vsock = Vsock::new(connector).map_err(|source| Error::Host {
         what: "an epoll",
         source,
     })?;
-    Ok([
+    Ok(vec![
         Box::new(Block::new(Stitched::new(disk))),
         Box::new(vsock),
         Box::new(Rng::default()),
     ])
+}
+
+/// The file system device. This process becomes one that serves it: it may have as many files open as the
+/// host lets it, makes files with the permissions that the guest asks for, and a file too long for the
+/// limit of its user is an error and not its end.
+fn share(shares: Vec<Share>) -> Result<Fs, Error> {
+    let refused = |source| Error::Host {
+        what: "to share files",
+        source,
+    };
+    let descriptors = limits::raise_open_files();
+    umask(Mode::empty());
+    signals::survive_long_files().map_err(refused)?;
+    Fs::new(shares, descriptors).map_err(refused)
 }
 
 /// The serial port, and the keyboard controller.
@@ -192,7 +215,7 @@ fn wire_ports(vm: &Vm, console: File, reset: &EventFd) -> Result<Bus, Error> {
 fn wire_devices(
     vm: &Vm,
     mem: &Mem,
-    devices: [Box<dyn Device>; 3],
+    devices: Vec<Box<dyn Device>>,
     command_line: &mut CommandLine,
 ) -> Result<(Bus, Vec<Wired>), Error> {
     let mut bus = Bus::default();

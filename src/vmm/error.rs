@@ -65,7 +65,7 @@ pub enum Error {
     },
     /// The guest did not report in time.
     #[error(
-        "the guest did not report within {} s: raise --boot-timeout, or see -vv{}",
+        "the guest did not report within {} s: raise --boot-timeout, or see --verbose twice{}",
         deadline.as_secs(),
         indent(.console)
     )]

@@ -3,16 +3,18 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::console::Console;
 use super::error::Error;
 use super::uplink::{self, Order};
 use crate::kvm::Kvm;
-use crate::spec::VmSpec;
-use crate::sys::seqpacket::Seqpacket;
+use crate::spec::{Share, VmSpec};
+use crate::sys::seqpacket::{MAX_FILES, Seqpacket};
 
 /// The verb by which the binary becomes a machine. Not for people.
 pub const MACHINE_VERB: &str = "machine";
@@ -75,19 +77,42 @@ impl Launched {
         let (console, console_writer) = io::pipe().map_err(Error::Process)?;
         let console =
             Console::follow(console, spec.verbose_console, halted).map_err(Error::Process)?;
+        self.send_shares(spec)?;
         let mut files = vec![console_writer.as_fd(), kernel.as_fd()];
         files.extend(initrd.iter().map(AsFd::as_fd));
         files.extend(disk.iter().map(AsFd::as_fd));
-        match uplink::send(&self.uplink, &Order::Build(spec.clone()), &files) {
-            // It has failed already: its report is on the way, and says why.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-            sent => sent.map_err(Error::Process)?,
-        }
+        self.order(&Order::Build(spec.clone()), &files)?;
         Ok(Ordered {
             process: self.process,
             uplink: self.uplink,
             console,
         })
+    }
+
+    /// Opens the folders and files that the guest will see, by name only, and hands them over.
+    fn send_shares(&self, spec: &VmSpec) -> Result<(), Error> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        for shares in spec.shares.chunks(MAX_FILES) {
+            let open = |share: &Share| openat(CWD, &share.path, flags, Mode::empty());
+            let files = shares.iter().map(|share| {
+                open(share).map_err(|errno| Error::Open {
+                    path: share.path.clone(),
+                    source: errno.into(),
+                })
+            });
+            let files = files.collect::<Result<Vec<_>, _>>()?;
+            let files: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+            self.order(&Order::Share, &files)?;
+        }
+        Ok(())
+    }
+
+    fn order(&self, order: &Order, files: &[BorrowedFd<'_>]) -> Result<(), Error> {
+        match uplink::send(&self.uplink, order, files) {
+            // It has failed already: its report is on the way, and says why.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            sent => sent.map_err(Error::Process),
+        }
     }
 }
 

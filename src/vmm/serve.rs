@@ -19,6 +19,7 @@ use super::error::Error;
 use super::machine::Stopped;
 use super::uplink::{self, MAX_CONNECTIONS, Order, Report};
 use super::vcpu_thread::VcpuThread;
+use crate::devices::virtio::fs::{self, Owners};
 use crate::devices::virtio::vsock::Connector;
 use crate::kvm::{Exits, Kvm, Vm};
 use crate::spec::VmSpec;
@@ -63,11 +64,12 @@ fn run_machine(uplink: &Arc<Seqpacket>) -> Result<Stopped, Error> {
     // KVM computes little for it, and waits for some 10 ms: the order comes meanwhile.
     let first = VcpuThread::spawn(0).map_err(Error::Process)?;
     let vm = first.start(move || Ok((Vm::new(&kvm)?, kvm)));
-    let (Order::Build(spec), files) = next_order(uplink)? else {
-        return Err(misordered());
-    };
+    let (spec, files, shares) = take_build(uplink)?;
     let connector = Box::new(Uplink::new(Arc::clone(uplink)));
-    let parts = sort_files(&spec, (first, vm), files, connector)?;
+    let parts = Parts {
+        shares: open_shares(&spec, shares)?,
+        ..sort_files(&spec, (first, vm), files, connector)?
+    };
     let tell = |report| uplink::send(uplink, &report, &[]).map_err(Error::Process);
     let machine = build(&spec, parts, tell)?;
     let exits = machine.exits.clone();
@@ -75,6 +77,32 @@ fn run_machine(uplink: &Arc<Seqpacket>) -> Result<Stopped, Error> {
     let stopped = machine.start()?.wait();
     report_exits(uplink, exits.as_deref());
     stopped
+}
+
+/// The order to build, its files, and those of the shares, which come before it.
+fn take_build(uplink: &Seqpacket) -> Result<(VmSpec, Vec<OwnedFd>, Vec<OwnedFd>), Error> {
+    let mut shares = Vec::new();
+    loop {
+        match next_order(uplink)? {
+            (Order::Share, files) => shares.extend(files),
+            (Order::Build(spec), files) => return Ok((spec, files, shares)),
+            _ => return Err(misordered()),
+        }
+    }
+}
+
+/// What the guest will see of the host's files.
+fn open_shares(spec: &VmSpec, files: Vec<OwnedFd>) -> Result<Vec<fs::Share>, Error> {
+    if files.len() != spec.shares.len() {
+        return Err(misordered());
+    }
+    let shares = files.into_iter().zip(&spec.shares).enumerate();
+    let shares = shares.map(|(number, (file, share))| {
+        let owners = Owners::new(share.owner.uid.unwrap_or(0), share.owner.gid.unwrap_or(0));
+        fs::Share::new(number, file, share.read_only, owners)
+    });
+    let shares = shares.collect::<Result<_, _>>();
+    shares.map_err(|errno| Error::Process(errno.into()))
 }
 
 /// The parent may be gone, or have nothing to run after all; then nobody reads what we say.
@@ -147,6 +175,7 @@ fn sort_files(
         kernel: kernel.into(),
         initrd: initrd.map(File::from),
         disk: disk?,
+        shares: Vec::new(),
         connector,
     })
 }

@@ -3,6 +3,7 @@
 //! ```text
 //!  husk run                                   the machine's process
 //!    ├── Create + kvm ──────────────────────────────▶ │
+//!    ├── Share + folders… ──────────────────────────▶ │   if there are any
 //!    ├── Build{spec} + console, kernel, disk… ──────▶ │
 //!    │ ◀──────────────── Loaded, Created, Built ──────┤   or Failed{text}
 //!    │ ◀──────────── Connected{port} + a socket ──────┤   once per connection of the guest
@@ -33,6 +34,9 @@ pub const MAX_CONNECTIONS: usize = 8;
 pub enum Order {
     /// Have KVM make a VM: that takes it some time, whatever will run in it. Files: KVM.
     Create,
+    /// Take these for the machine's shares: as many messages as there are files for. Files: folders and
+    /// files of the host, in the order of the spec's shares.
+    Share,
     /// Build and start this machine. Files: the console's pipe, the kernel, the initial RAM disk if
     /// there is one, the disk's pieces.
     Build(VmSpec),

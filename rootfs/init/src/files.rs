@@ -39,6 +39,18 @@ pub fn make_directory(path: &[u8]) -> Result<Directory> {
     }
 }
 
+/// Makes an empty file and its missing parents, unless something is there: something is mounted on it.
+pub fn make_file(path: &[u8]) -> Result<()> {
+    let name = sys::string(path)?;
+    if file::stat(&name).is_ok() {
+        return Ok(());
+    }
+    if let Some(parent) = parent(path) {
+        make_directory(parent)?;
+    }
+    file::open(&name, libc::O_WRONLY | libc::O_CREAT, 0o644).map(drop)
+}
+
 /// A file of its own: a link in its place is replaced and not followed, so that nothing else in
 /// the image changes.
 fn replace(wanted: &GuestFile) -> Result<()> {
@@ -113,6 +125,16 @@ mod tests {
         let below = scratch.path("file/x");
         assert_eq!(make_directory(&below), Err(Errno(libc::ENOTDIR)));
         assert_eq!(make_directory(b"a\0b"), Err(Errno(libc::EINVAL)));
+    }
+
+    #[test]
+    fn a_file_to_mount_on_is_made_once() {
+        let scratch = Scratch::new();
+        make_file(&scratch.path("a/b/file")).unwrap();
+        assert_eq!(fs::read(scratch.at("a/b/file")).unwrap(), b"");
+        fs::write(scratch.at("a/b/file"), "kept").unwrap();
+        make_file(&scratch.path("a/b/file")).unwrap();
+        assert_eq!(fs::read(scratch.at("a/b/file")).unwrap(), b"kept");
     }
 
     #[test]

@@ -263,6 +263,10 @@ mod tests {
                 options: b"size=1m".to_vec(),
             }],
             volumes: vec![b"/data".to_vec()],
+            shares: vec![crate::job::Share {
+                path: b"/srv".to_vec(),
+                read_only: true,
+            }],
             probe: true,
             process: Process {
                 argv: vec![b"sh".to_vec(), b"\xff\xfe".to_vec()],

@@ -24,6 +24,8 @@ pub struct Job {
     pub tmpfs: Vec<Tmpfs>,
     /// The image's VOLUME paths: created if missing, writable even when the root is not.
     pub volumes: Vec<Vec<u8>>,
+    /// The host's files, by their places: number N is number N of the machine's file system device.
+    pub shares: Vec<Share>,
     /// Whether the disk has the probe, which is to be at [`PROBE_PATH`] of the image too, read-only.
     pub probe: bool,
     /// The workload.
@@ -48,6 +50,15 @@ pub struct Tmpfs {
     pub path: Vec<u8>,
     /// Mount options as `mount(8)` writes them (`rw,size=64m,mode=1777,noexec`), maybe empty.
     pub options: Vec<u8>,
+}
+
+/// Files of the host that the workload sees.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Share {
+    /// Absolute path in the guest, created if missing.
+    pub path: Vec<u8>,
+    /// Whether it refuses writes.
+    pub read_only: bool,
 }
 
 /// A process to run.
@@ -98,6 +109,10 @@ impl Job {
             out.bytes(&mount.options);
         });
         out.list(&self.volumes, |out, path| out.bytes(path));
+        out.list(&self.shares, |out, share| {
+            out.bytes(&share.path);
+            out.bool(share.read_only);
+        });
         out.bool(self.probe);
         self.process.write(out);
     }
@@ -122,6 +137,12 @@ impl Job {
                 })
             })?,
             volumes: from.list(Reader::bytes)?,
+            shares: from.list(|from| {
+                Ok(Share {
+                    path: from.bytes()?,
+                    read_only: from.bool()?,
+                })
+            })?,
             probe: from.bool()?,
             process: Process::read(from)?,
         })

@@ -13,6 +13,7 @@ mod reap;
 mod relay;
 mod root;
 mod session;
+mod shares;
 mod spawn;
 mod stream;
 mod vsock;

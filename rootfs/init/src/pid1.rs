@@ -10,9 +10,9 @@ use husk_init::frame::Frame;
 use crate::control::{Control, Stop};
 use crate::kmsg::Kmsg;
 use crate::session::Session;
-use crate::{identity, mounts, probe, reap, root};
+use crate::{identity, mounts, probe, reap, root, shares};
+use husk_init::files;
 use husk_init::sys::{self, mount, process};
-use husk_init::{files, places};
 
 /// The image's own workload.
 const WORKLOAD: u32 = 0;
@@ -52,7 +52,7 @@ fn live(control: &mut Control, prepared: Result<(), Failure>) -> Result<(), Stop
     prepared?;
     identity::adopt(&job)?;
     files::write(&job.files)?;
-    places::make(&job)?;
+    shares::make_places(&job)?;
     if job.probe {
         probe::show()?;
     }

@@ -1,28 +1,81 @@
-//! Directories that the job asks for: the image's volumes, file systems in memory, and where the
-//! workload begins.
+//! Places that the job asks for: the image's volumes, the host's files, file systems in memory, and
+//! where the workload begins.
 
-use std::ffi::{CString, c_ulong};
+use std::ffi::{CStr, CString, c_ulong};
 
 use crate::exit::{Failure, Stage};
 use crate::failure::At;
-use crate::files::make_directory;
-use crate::job::{Job, Tmpfs};
+use crate::files::{make_directory, make_file};
+use crate::job::{Job, Share, Tmpfs};
 use crate::sys::{self, Result, mount};
 
 /// What docker gives a `--tmpfs` that says nothing.
 const DEFAULT_FLAGS: c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
 
-/// Makes volumes, then mounts what goes on top; then the working directory, which nobody can make
-/// once the root is sealed.
-pub fn make(job: &Job) -> std::result::Result<(), Failure> {
-    for path in &job.volumes {
-        make_volume(path, job.read_only).at(Stage::Volume, path)?;
+/// Where a job's shares come from: each wall has its own way to them.
+pub trait Shares {
+    /// Whether share `number` is a directory.
+    fn is_directory(&self, number: usize) -> Result<bool>;
+    /// Mounts it at `target`, which is there.
+    fn mount(&self, number: usize, share: &Share, target: &CStr) -> Result<()>;
+}
+
+/// Something that is mounted.
+#[derive(Clone, Copy)]
+enum Place<'j> {
+    Volume(&'j [u8]),
+    Memory(&'j Tmpfs),
+    Share(usize, &'j Share),
+}
+
+impl<'j> Place<'j> {
+    fn path(&self) -> &'j [u8] {
+        match self {
+            Self::Volume(path) => path,
+            Self::Memory(tmpfs) => &tmpfs.path,
+            Self::Share(_, share) => &share.path,
+        }
     }
-    for tmpfs in &job.tmpfs {
-        mount_tmpfs(tmpfs).at(Stage::Volume, &tmpfs.path)?;
+
+    fn make(&self, apart: bool, shares: &impl Shares) -> Result<()> {
+        match self {
+            Self::Volume(path) => make_volume(path, apart),
+            Self::Memory(tmpfs) => mount_tmpfs(tmpfs),
+            Self::Share(number, share) => mount_share(*number, share, shares),
+        }
+    }
+}
+
+/// Makes volumes, shares and file systems in memory, what is above before what is below, as docker does;
+/// then the working directory, which nobody can make once the root is sealed.
+pub fn make(job: &Job, shares: &impl Shares) -> std::result::Result<(), Failure> {
+    let volumes = job.volumes.iter().map(|path| Place::Volume(path));
+    let memory = job.tmpfs.iter().map(Place::Memory);
+    let files = job.shares.iter().enumerate();
+    let files = files.map(|(number, share)| Place::Share(number, share));
+    let mut places: Vec<_> = volumes.chain(memory).chain(files).collect();
+    places.sort_by_key(|place| depth(place.path()));
+    for place in places {
+        let made = place.make(job.read_only, shares);
+        made.at(Stage::Volume, place.path())?;
     }
     let cwd = &job.process.cwd;
     make_directory(cwd).at(Stage::Workdir, cwd).map(drop)
+}
+
+fn depth(path: &[u8]) -> usize {
+    let parts = path.split(|byte| *byte == b'/');
+    parts.filter(|part| !part.is_empty()).count()
+}
+
+#[cold]
+fn mount_share(number: usize, share: &Share, shares: &impl Shares) -> Result<()> {
+    if shares.is_directory(number)? {
+        make_directory(&share.path)?;
+    } else {
+        make_file(&share.path)?;
+    }
+    shares.mount(number, share, &sys::string(&share.path)?)
 }
 
 /// A volume is a directory of the root; where the root will be sealed, it becomes a mount of its
@@ -76,6 +129,11 @@ fn parse_options(options: &[u8]) -> (c_ulong, Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_above_comes_first() {
+        assert_eq!([&b"/a"[..], b"//a/b/", b"/"].map(depth), [1, 2, 0]);
+    }
 
     #[test]
     fn options_become_flags_and_data() {
