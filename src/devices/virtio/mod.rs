@@ -8,6 +8,7 @@ pub mod mmio;
 mod registers;
 pub mod rng;
 pub mod vsock;
+mod worker;
 
 pub use registers::QUEUE_NOTIFY;
 

@@ -1,4 +1,4 @@
-//! The block device: queue in, disk out.
+//! The block device that is read: queue in, disk out.
 
 use std::io;
 
@@ -8,23 +8,23 @@ use crate::devices::virtio::chain::{Chain, total};
 use crate::devices::virtio::device::{Active, Device, Kind};
 
 /// One request queue.
-const QUEUES: [u16; 1] = [128];
+pub(super) const QUEUES: [u16; 1] = [128];
 
 /// Feature bits (virtio 1.2, 5.2.3): most segments are given; read-only; block size is given.
-const F_SEG_MAX: u64 = 1 << 2;
+pub(super) const F_SEG_MAX: u64 = 1 << 2;
 const F_RO: u64 = 1 << 5;
-const F_BLK_SIZE: u64 = 1 << 6;
+pub(super) const F_BLK_SIZE: u64 = 1 << 6;
 
 /// Data segments of one request: the queue, less header and status.
-const SEG_MAX: u32 = 126;
+pub(super) const SEG_MAX: u32 = 126;
 
 /// The block size of the EROFS on the disk, so that the guest reads whole blocks.
-const BLOCK_SIZE: u32 = 4096;
+pub(super) const BLOCK_SIZE: u32 = 4096;
 
 /// VIRTIO_BLK_S_*: status of a request.
-const S_OK: u8 = 0;
-const S_IOERR: u8 = 1;
-const S_UNSUPP: u8 = 2;
+pub(super) const S_OK: u8 = 0;
+pub(super) const S_IOERR: u8 = 1;
+pub(super) const S_UNSUPP: u8 = 2;
 
 /// The disk's name, for `/dev/disk/by-id`.
 const ID: [u8; ID_LEN] = *b"husk-disk\0\0\0\0\0\0\0\0\0\0\0";
@@ -110,7 +110,7 @@ fn serve(disk: &Stitched, chain: &Chain, active: &Active) -> io::Result<usize> {
             chain.write(mem, 0, &ID)?;
             S_OK
         }
-        Request::Unsupported => S_UNSUPP,
+        _ => S_UNSUPP,
     };
     chain.write(mem, parsed.data_len, &[status])?;
     Ok(total(&chain.writable))

@@ -1,20 +1,10 @@
 //! The device: requests out of two queues, served by a thread of its own, so that a host's slow disk
 //! stops no other device.
-//!
-//! ```text
-//!  devices: notify(queue) ──▶ [`Desk`] ──▶ fs: pop, serve, give back, interrupt
-//!           poll()        ◀── broken ─────┘ the driver broke the protocol
-//!           stop()        ──▶ stop ──────▶  ends after the request in hand, and gives all back
-//! ```
 
-use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::os::fd::BorrowedFd;
 
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::io::{Errno, read, write};
+use rustix::io::Errno;
 
 use super::content::Data;
 use super::request::{self, Header};
@@ -23,7 +13,7 @@ use super::share::Share;
 use super::wire::{Answer, IN_HEADER, OUT_HEADER, WRITE_IN, op};
 use crate::devices::virtio::chain::{Chain, broken, total};
 use crate::devices::virtio::device::{Active, Device, Kind};
-use crate::sys::lock::lock;
+use crate::devices::virtio::worker::{Serve, Worker};
 
 /// The name by which the guest mounts it.
 pub const TAG: &str = "husk";
@@ -38,48 +28,18 @@ const QUEUES: [u16; 2] = [64, 512];
 /// Most bytes of a request but for the data of a WRITE: the value of an attribute, and room.
 const MAX_REQUEST: usize = 80 << 10;
 
-/// What the device's thread is told.
-#[derive(Debug, Default)]
-struct Orders {
-    /// A bit for each queue that has something.
-    queues: u32,
-    stop: bool,
-    /// How the driver broke the protocol.
-    broken: Option<io::Error>,
-}
-
-/// Where it is told.
-#[derive(Debug)]
-struct Desk {
-    orders: Mutex<Orders>,
-    changed: Condvar,
-    /// Readable when the thread has given up.
-    gave_up: OwnedFd,
-}
-
-/// The thread, while the device runs.
-type Worker = JoinHandle<(Active, Server)>;
-
 /// The file system device.
+#[derive(Debug)]
 pub struct Fs {
-    desk: Arc<Desk>,
-    /// While no thread has it.
-    server: Option<Server>,
-    worker: Option<Worker>,
+    worker: Worker<Server>,
 }
 
 impl Fs {
     /// A device that shows `shares`, and uses `descriptors` at most.
     pub fn new(shares: Vec<Share>, descriptors: usize) -> io::Result<Self> {
-        let desk = Desk {
-            orders: Mutex::default(),
-            changed: Condvar::new(),
-            gave_up: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
-        };
+        let server = Server::new(shares, descriptors)?;
         Ok(Self {
-            desk: Arc::new(desk),
-            server: Some(Server::new(shares, descriptors)?),
-            worker: None,
+            worker: Worker::new("fs", server)?,
         })
     }
 }
@@ -107,106 +67,30 @@ impl Device for Fs {
     }
 
     fn activate(&mut self, active: Active, _features: u64) -> io::Result<()> {
-        let Some(server) = self.server.take() else {
-            return Err(broken("a driver that begins twice"));
-        };
-        *lock(&self.desk.orders) = Orders::default();
-        let desk = Arc::clone(&self.desk);
-        let worker = Builder::new()
-            .name("fs".to_owned())
-            .spawn(move || work(&desk, active, server))?;
-        self.worker = Some(worker);
-        Ok(())
+        self.worker.activate(active)
     }
 
     fn stop(&mut self) -> Option<Active> {
-        let worker = self.worker.take()?;
-        self.desk.tell(|orders| orders.stop = true);
-        // A thread that panicked has ended the process.
-        let (active, server) = worker.join().ok()?;
-        self.server = Some(server);
-        Some(active)
+        self.worker.stop()
     }
 
     fn notify(&mut self, queue: u16) -> io::Result<()> {
-        self.desk.tell(|orders| orders.queues |= 1 << (queue % 32));
+        self.worker.notify(queue);
         Ok(())
     }
 
     fn source(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.desk.gave_up.as_fd())
+        Some(self.worker.source())
     }
 
     fn poll(&mut self) -> io::Result<()> {
-        // Empty when it was seen before.
-        let _empty = read(&self.desk.gave_up, &mut [0; 8]);
-        lock(&self.desk.orders).broken.take().map_or(Ok(()), Err)
+        self.worker.poll()
     }
 }
 
-impl Desk {
-    fn tell(&self, change: impl FnOnce(&mut Orders)) {
-        change(&mut lock(&self.orders));
-        self.changed.notify_one();
-    }
-
-    /// Waits for queues to have something; `None` when it is time to stop.
-    fn wait(&self) -> Option<u32> {
-        let mut orders = lock(&self.orders);
-        loop {
-            if orders.stop {
-                return None;
-            }
-            if orders.queues != 0 {
-                return Some(std::mem::take(&mut orders.queues));
-            }
-            orders = self
-                .changed
-                .wait(orders)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn is_stopping(&self) -> bool {
-        lock(&self.orders).stop
-    }
-}
-
-/// What the thread does.
-fn work(desk: &Desk, mut active: Active, mut server: Server) -> (Active, Server) {
-    while let Some(queues) = desk.wait() {
-        let mut numbers = (0..QUEUES.len()).filter(|queue| queues & 1 << queue != 0);
-        let served: io::Result<()> =
-            numbers.try_for_each(|queue| serve_queue(desk, &mut active, &mut server, queue));
-        if let Err(error) = served {
-            desk.tell(|orders| orders.broken = Some(error));
-            // A full counter is readable, too.
-            let _full = write(&desk.gave_up, &1u64.to_ne_bytes());
-            break;
-        }
-    }
-    (active, server)
-}
-
-fn serve_queue(
-    desk: &Desk,
-    active: &mut Active,
-    server: &mut Server,
-    queue: usize,
-) -> io::Result<()> {
-    loop {
-        while let Some(chain) = active.pop(queue)? {
-            let written = serve(server, &chain, active)?;
-            active.give_back(queue, chain.head, written)?;
-            // The next request may take its time.
-            active.interrupt(queue)?;
-            if desk.is_stopping() {
-                return Ok(());
-            }
-        }
-        if !active.rearm(queue)? {
-            return Ok(());
-        }
+impl Serve for Server {
+    fn serve(&mut self, chain: &Chain, active: &Active) -> io::Result<usize> {
+        serve(self, chain, active)
     }
 }
 
@@ -267,13 +151,4 @@ fn answer(
         .bytes(&body);
     chain.write(&active.mem, 0, &head.0)?;
     Ok(len)
-}
-
-impl fmt::Debug for Fs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fs")
-            .field("desk", &self.desk)
-            .field("runs", &self.worker.is_some())
-            .finish_non_exhaustive()
-    }
 }

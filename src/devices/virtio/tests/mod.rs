@@ -1,6 +1,7 @@
 //! The devices as a driver sees them: registers, rings and memory, no KVM.
 
 mod blk;
+mod disk;
 mod driver;
 mod fs;
 mod fuse;
