@@ -122,6 +122,10 @@ fn run_machine(reference: &str, request: RunRequest) -> Result<Outcome, Error> {
         Some(kernel) => kernel.clone(),
         None => store.kernel(embedded::KERNEL)?,
     };
+    let blank = spec
+        .disk
+        .map(|len| store.blank_disk(embedded::BLANK_DISK, len));
+    let blank = blank.transpose()?;
     timeline.end(Phase::Image);
     let machine = VmSpec {
         name: spec.name.clone(),
@@ -131,6 +135,7 @@ fn run_machine(reference: &str, request: RunRequest) -> Result<Outcome, Error> {
         kernel_is_foreign: spec.kernel.is_some(),
         initrd: spec.initrd.clone(),
         disk: rootfs.disk,
+        written: blank.as_ref().map(|(_, written)| written.clone()),
         shares: mounts::find(&spec.mounts)?,
         kernel_args: spec.kernel_args.clone(),
         verbose_console: spec.verbose_console,

@@ -35,6 +35,9 @@ pub struct Workload {
     /// CPUs [default: 1]
     #[arg(long, value_name = "N")]
     cpus: Option<u32>,
+    /// Keep what is written to the root file system on a disk of this size, like 10g, not in memory
+    #[arg(long, value_name = "SIZE")]
+    disk: Option<String>,
     /// Refuse writes to the root file system
     #[arg(long)]
     read_only: bool,
@@ -72,6 +75,7 @@ impl Workload {
             hostname: self.hostname.clone(),
             memory: self.memory.clone(),
             cpus: self.cpus,
+            disk: self.disk.clone(),
             read_only: self.read_only,
             tmpfs: self.tmpfs.clone(),
             volumes: self.volume.clone(),
@@ -89,6 +93,7 @@ impl Workload {
         words.value("--cpus", Some(cpus.to_string()));
         words.values("--tmpfs", &self.tmpfs);
         words.values("--ulimit", &self.ulimit);
+        words.value("--disk", self.disk.as_ref());
         if self.read_only {
             words.0.push("--read-only".into());
         }

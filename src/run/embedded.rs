@@ -26,6 +26,9 @@ pub const PROBE: Carried = Carried {
     sha256: env!("HUSK_PROBE_SHA256"),
 };
 
+/// A blank disk, zstd-compressed: an ext4 of 64 MiB (`rootfs/disk/build.sh`).
+pub const BLANK_DISK: &[u8] = include_bytes!("../../rootfs/disk/blank.ext4.zst");
+
 /// The image `busybox`, an OCI archive.
 const BUSYBOX: &[u8] = include_bytes!("../../rootfs/busybox/busybox.tar");
 

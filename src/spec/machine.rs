@@ -15,6 +15,16 @@ pub struct Piece {
     pub len: u64,
 }
 
+/// A disk that the guest may write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Its file; the machine's process gets it open, and does not hear of this.
+    #[serde(skip)]
+    pub file: PathBuf,
+    /// Its bytes: a multiple of 4096.
+    pub len: u64,
+}
+
 /// A directory or file of the host that the guest sees.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
@@ -45,6 +55,8 @@ pub struct VmSpec {
     pub initrd: Option<PathBuf>,
     /// The disk, piece after piece.
     pub disk: Vec<Piece>,
+    /// The disk for what is written to the root, if it is not kept in memory.
+    pub written: Option<Written>,
     /// What it sees of the host's files.
     pub shares: Vec<Share>,
     /// Words added to the kernel's command line.

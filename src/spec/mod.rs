@@ -22,7 +22,7 @@ pub use config::ImageConfig;
 pub use container::{Asked, ContainerSpec, Missing, OciRuntime, Wall};
 pub use ending::Ending;
 pub use limits::limit_name;
-pub use machine::{Piece, Share, VmSpec};
+pub use machine::{Piece, Share, VmSpec, Written};
 pub use mounts::{Mount, Origin, Owner, check_volume_name};
 pub use request::{EnvWord, Probe, RunRequest};
 pub use run::{RunSpec, SpecError};

@@ -45,6 +45,8 @@ pub struct RunRequest {
     pub memory: Option<String>,
     /// Virtual CPUs.
     pub cpus: Option<u32>,
+    /// Size of a disk for what is written to the root file system, as typed.
+    pub disk: Option<String>,
     /// Root file system without writes.
     pub read_only: bool,
     /// `PATH[:OPTIONS]` each.

@@ -17,6 +17,14 @@ use super::{environment, limits, units};
 /// Longest host name that Linux takes (`__NEW_UTS_LEN`).
 const MAX_HOSTNAME: usize = 64;
 
+/// Least and most bytes of a disk: a blank one has that many, and ext4's blocks of 4 KiB have numbers of
+/// 32 bits on kernels and tools that people have.
+const MIN_DISK: u64 = 64 << 20;
+const MAX_DISK: u64 = 16 << 40;
+
+/// Bytes of a block.
+const BLOCK: u64 = 4096;
+
 /// Memory of a machine for which nobody asked for any, bytes. A guest takes what it touches of it.
 const DEFAULT_MEMORY: u64 = 512 << 20;
 
@@ -43,6 +51,8 @@ pub struct RunSpec {
     pub probe: bool,
     /// Guest memory, bytes.
     pub memory: u64,
+    /// Bytes of the disk that takes what is written to the root file system; without one, memory does.
+    pub disk: Option<u64>,
     /// Virtual CPUs.
     pub cpus: u32,
     /// Which of the two were asked for.
@@ -101,6 +111,8 @@ impl RunSpec {
         problems.take(check_name(&name));
         let memory = request.memory.as_deref().map(units::parse_size).transpose();
         let memory = problems.take(memory).flatten();
+        let disk = request.disk.as_deref().map(parse_disk).transpose();
+        let disk = problems.take(disk).flatten();
         let cpus = request.cpus.unwrap_or(1);
         if cpus == 0 {
             problems
@@ -140,6 +152,7 @@ impl RunSpec {
             mounts: places.mounts,
             probe: request.probe.is_some(),
             memory: memory.unwrap_or(DEFAULT_MEMORY),
+            disk,
             cpus,
             kernel: request.kernel,
             initrd: request.initrd,
@@ -256,11 +269,24 @@ fn machine_only(request: &RunRequest) -> Vec<String> {
         ("--initrd", request.initrd.is_some()),
         ("--kernel-arg", !request.kernel_args.is_empty()),
         ("--boot-timeout", request.boot_timeout.is_some()),
+        ("--disk", request.disk.is_some()),
     ];
     let given = flags.iter().filter(|(_, given)| *given);
     given
         .map(|(flag, _)| format!("{flag}: a container has the host's kernel; leave --wall away"))
         .collect()
+}
+
+/// Bytes of the disk of `--disk`: whole blocks.
+fn parse_disk(text: &str) -> Result<u64, String> {
+    let len = units::parse_size(text).map_err(|problem| format!("--disk: {problem}"))?;
+    if len < MIN_DISK {
+        return Err(format!("--disk {text}: a disk has 64m at least"));
+    }
+    if len > MAX_DISK {
+        return Err(format!("--disk {text}: a disk has 16t at most"));
+    }
+    Ok(len.next_multiple_of(BLOCK))
 }
 
 fn check_hostname(name: &str) -> Result<(), String> {

@@ -16,7 +16,7 @@ use super::uplink::Report;
 use super::vcpu_thread::VcpuThread;
 use crate::boot::{self, CommandLine, Hardware, Initrd, Loaded};
 use crate::devices::virtio::QUEUE_NOTIFY;
-use crate::devices::virtio::blk::{Block, Stitched};
+use crate::devices::virtio::blk::{Block, Sparse, Stitched, WritableBlock};
 use crate::devices::virtio::device::Device;
 use crate::devices::virtio::fs::{Fs, Share};
 use crate::devices::virtio::mmio::Transport;
@@ -46,6 +46,8 @@ pub struct Parts {
     pub initrd: Option<File>,
     /// The disk, piece after piece, with the bytes that each takes.
     pub disk: Vec<(File, u64)>,
+    /// The disk that is written, with its bytes.
+    pub written: Option<(File, u64)>,
     /// What the guest sees of the host's files.
     pub shares: Vec<Share>,
     /// Answers the guest's connections.
@@ -82,8 +84,14 @@ pub fn build(
     if !parts.shares.is_empty() {
         devices.push(Box::new(share(parts.shares)?));
     }
+    if let Some((file, len)) = parts.written {
+        devices.push(Box::new(writable(file, len)?));
+    }
     let mut command_line = CommandLine::new(flavour, cpus, spec.memory, spec.verbose_console);
     let (mmio, transports) = wire_devices(&vm, &mem, devices, &mut command_line)?;
+    if spec.written.is_some() {
+        command_line.push(WRITTEN);
+    }
     // 5. What the kernel is told, and where the vCPUs begin.
     let tsc_khz = vcpus.first().and_then(|(_, vcpu)| vcpu.tsc_khz());
     tsc_khz.inspect(|khz| command_line.push(&format!("tsc_early_khz={khz}")));
@@ -184,6 +192,18 @@ fn new_devices(
         Box::new(vsock),
         Box::new(Rng::default()),
     ])
+}
+
+/// Says to init, whose environment such words are, that there is a disk to be written.
+const WRITTEN: &str = "HUSK_WRITTEN=/dev/vdb";
+
+fn writable(file: File, len: u64) -> Result<WritableBlock, Error> {
+    let refused = |source| Error::Host {
+        what: "to serve a disk",
+        source,
+    };
+    signals::survive_long_files().map_err(refused)?;
+    WritableBlock::new(Sparse::new(file, len)).map_err(refused)
 }
 
 /// The file system device. This process becomes one that serves it: it may have as many files open as the

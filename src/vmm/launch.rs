@@ -13,7 +13,7 @@ use super::console::Console;
 use super::error::Error;
 use super::uplink::{self, Order};
 use crate::kvm::Kvm;
-use crate::spec::{Share, VmSpec};
+use crate::spec::{Share, VmSpec, Written};
 use crate::sys::seqpacket::{MAX_FILES, Seqpacket};
 
 /// The verb by which the binary becomes a machine. Not for people.
@@ -74,6 +74,7 @@ impl Launched {
             .iter()
             .map(|piece| open(&piece.file))
             .collect::<Result<Vec<_>, _>>()?;
+        let written = spec.written.as_ref().map(open_writable).transpose()?;
         let (console, console_writer) = io::pipe().map_err(Error::Process)?;
         let console =
             Console::follow(console, spec.verbose_console, halted).map_err(Error::Process)?;
@@ -81,6 +82,7 @@ impl Launched {
         let mut files = vec![console_writer.as_fd(), kernel.as_fd()];
         files.extend(initrd.iter().map(AsFd::as_fd));
         files.extend(disk.iter().map(AsFd::as_fd));
+        files.extend(written.iter().map(AsFd::as_fd));
         self.order(&Order::Build(spec.clone()), &files)?;
         Ok(Ordered {
             process: self.process,
@@ -127,6 +129,14 @@ impl Ordered {
 fn open(path: &std::path::Path) -> Result<File, Error> {
     File::open(path).map_err(|source| Error::Open {
         path: path.to_owned(),
+        source,
+    })
+}
+
+fn open_writable(disk: &Written) -> Result<File, Error> {
+    let opened = File::options().read(true).write(true).open(&disk.file);
+    opened.map_err(|source| Error::Open {
+        path: disk.file.clone(),
         source,
     })
 }

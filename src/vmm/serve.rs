@@ -152,7 +152,8 @@ fn report_exits(uplink: &Seqpacket, exits: Option<&Exits>) {
     }
 }
 
-/// The order's files: console, kernel, initial RAM disk, and one for each piece of the disk.
+/// The order's files: console, kernel, initial RAM disk, one for each piece of the disk, and the disk that
+/// is written.
 fn sort_files(
     spec: &VmSpec,
     (first, vm): (VcpuThread, Receiver<Made>),
@@ -168,13 +169,18 @@ fn sort_files(
         .iter()
         .map(|piece| Ok((File::from(next()?), piece.len)))
         .collect();
+    let disk = disk?;
+    let written = spec.written.as_ref();
+    let written = written.map(|disk| Ok::<_, Error>((File::from(next()?), disk.len)));
+    let written = written.transpose()?;
     Ok(Parts {
         first,
         vm,
         console: console.into(),
         kernel: kernel.into(),
         initrd: initrd.map(File::from),
-        disk: disk?,
+        disk,
+        written,
         shares: Vec::new(),
         connector,
     })

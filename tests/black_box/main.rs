@@ -5,6 +5,7 @@
 mod bad_input;
 mod compare;
 mod container;
+mod disk;
 mod exit_codes;
 mod foreign_kernel;
 mod hostile;

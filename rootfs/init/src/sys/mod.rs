@@ -1,5 +1,6 @@
 //! The words to the kernel, as safe functions over unsafe bodies. Nothing here decides anything.
 
+pub mod disk;
 pub mod file;
 pub mod mount;
 pub mod process;

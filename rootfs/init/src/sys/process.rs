@@ -1,6 +1,6 @@
 //! The machine's own state, and processes.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 
@@ -65,4 +65,11 @@ pub fn kill(pid: libc::pid_t, signal: c_int) -> Result<()> {
 pub fn restart() {
     // SAFETY: no memory is passed.
     unsafe { libc::reboot(libc::RB_AUTOBOOT) };
+}
+
+/// Whether the environment has a variable of this name: the words of the kernel's command line that it did
+/// not understand are init's environment.
+pub fn has_variable(name: &CStr) -> bool {
+    // SAFETY: the name is NUL-terminated, and nothing changes the environment.
+    !unsafe { libc::getenv(name.as_ptr()) }.is_null()
 }
