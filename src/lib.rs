@@ -10,6 +10,7 @@
 //!    container           the namespace wall: the same, behind the host's own kernel
 //! 3  boot, devices       the kernel in memory; virtio
 //! 2  image, kvm          references to root file systems; KVM itself
+//!    volumes             folders that outlive the runs that see them
 //! 1  spec                what to run, as plain data
 //! 0  sys, timeline       the host kernel's words; phases    (and the package husk-init)
 //! ```
@@ -26,3 +27,4 @@ pub mod spec;
 pub mod sys;
 pub mod timeline;
 pub mod vmm;
+pub mod volumes;

@@ -23,6 +23,7 @@ use crate::spec::{
 use crate::sys::signals;
 use crate::timeline::{Phase, Timeline};
 use crate::vmm::{self, Asker, Stdio, Topic};
+use crate::volumes;
 
 /// How a run ended.
 #[derive(Debug)]
@@ -69,6 +70,9 @@ pub enum Error {
     /// Files of the host cannot be shown.
     #[error(transparent)]
     Mounts(#[from] mounts::Error),
+    /// A volume cannot be had.
+    #[error(transparent)]
+    Volumes(#[from] volumes::Error),
     /// The machine failed, or the guest did.
     #[error(transparent)]
     Machine(#[from] vmm::Error),
@@ -113,6 +117,7 @@ fn run_machine(reference: &str, request: RunRequest) -> Result<Outcome, Error> {
     let launched = vmm::launch()?;
     timeline.end(Phase::Kvm);
     let (store, image, spec) = find(reference, request, &mut timeline)?;
+    let found = mounts::find(&spec.mounts, &store, &image)?;
     let probe = spec.probe.then_some(Beside {
         name: PROBE_PATH.trim_start_matches('/'),
         file: embedded::PROBE,
@@ -136,7 +141,7 @@ fn run_machine(reference: &str, request: RunRequest) -> Result<Outcome, Error> {
         initrd: spec.initrd.clone(),
         disk: rootfs.disk,
         written: blank.as_ref().map(|(_, written)| written.clone()),
-        shares: mounts::find(&spec.mounts)?,
+        shares: found.shares.clone(),
         kernel_args: spec.kernel_args.clone(),
         verbose_console: spec.verbose_console,
         count_exits: spec.count_exits,
@@ -182,6 +187,7 @@ fn run_container(
     // In use until the container is gone: nobody prunes it.
     let unpacked = store.tree(&image)?;
     timeline.end(Phase::Image);
+    let found = mounts::find(&spec.mounts, &store, &image)?;
     let written = (!entered.overlays_in_memory)
         .then(|| store.scratch())
         .transpose()?;
@@ -189,7 +195,7 @@ fn run_container(
         id: random_id()?,
         runtime,
         tree: unpacked.path.clone(),
-        shares: mounts::find(&spec.mounts)?,
+        shares: found.shares.clone(),
         probe: spec
             .probe
             .then(|| store.carried(embedded::PROBE))

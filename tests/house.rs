@@ -7,11 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by floor. A room imports only from lower floors, or from itself.
-const FLOORS: [(&str, u8); 13] = [
+const FLOORS: [(&str, u8); 14] = [
     ("sys", 0),
     ("timeline", 0),
     ("spec", 1),
     ("image", 2),
+    ("volumes", 2),
     ("kvm", 2),
     ("boot", 3),
     ("devices", 3),

@@ -15,6 +15,7 @@ mod prune;
 mod rmi;
 mod run;
 mod settings;
+mod volume;
 mod workload;
 
 use std::process::ExitCode;
@@ -48,6 +49,7 @@ enum Verb {
     Rmi(rmi::Args),
     Inspect(inspect::Args),
     Prune(prune::Args),
+    Volume(volume::Args),
     Doctor(doctor::Args),
     Completion(completion::Args),
     Man(man::Args),
@@ -113,6 +115,7 @@ fn dispatch(verb: Verb) -> Status {
         Verb::Rmi(args) => rmi::rmi(&args),
         Verb::Inspect(args) => inspect::inspect(&args),
         Verb::Prune(args) => prune::prune(&args),
+        Verb::Volume(args) => volume::volume(args),
         Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Completion(args) => completion::completion(&args),
         Verb::Man(args) => man::man(&args, Cli::command()),

@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use husk_init::job;
 use thiserror::Error;
 
+use crate::image::{Image, Store};
+use crate::run;
 use crate::spec::{Mount, Origin, Share};
+use crate::volumes::{Lease, Volumes};
 
 /// Why some files cannot be shown.
 #[derive(Debug, Error)]
@@ -28,30 +31,70 @@ pub enum Error {
     Unfit(PathBuf),
 }
 
-/// Finds the files of `mounts`, in their order.
-pub fn find(mounts: &[Mount]) -> Result<Vec<Share>, Error> {
-    mounts.iter().map(find_one).collect()
+/// What a run sees of the host's files.
+#[derive(Debug)]
+pub struct Found {
+    /// The files, in the order of the mounts.
+    pub shares: Vec<Share>,
+    /// The volumes among them: they stay as long as this value lives.
+    leases: Vec<Lease>,
 }
 
-fn find_one(mount: &Mount) -> Result<Share, Error> {
-    let Origin::Host(path) = &mount.origin else {
-        return Err(Error::Missing(PathBuf::new()));
+/// Finds the files of `mounts`; a volume that is not there is made, and an empty one filled from `image`.
+pub fn find(mounts: &[Mount], store: &Store, image: &Image) -> Result<Found, run::Error> {
+    let mut found = Found {
+        shares: Vec::new(),
+        leases: Vec::new(),
     };
+    for mount in mounts {
+        let path = match &mount.origin {
+            Origin::Host(path) => find_path(path)?,
+            Origin::Volume { name, seeded } => {
+                let lease = take(name, *seeded, &mount.target, store, image)?;
+                let path = lease.data.clone();
+                found.leases.push(lease);
+                path
+            }
+        };
+        found.shares.push(Share {
+            path,
+            read_only: mount.read_only,
+            owner: mount.owner,
+        });
+    }
+    Ok(found)
+}
+
+fn take(
+    name: &str,
+    seeded: bool,
+    target: &str,
+    store: &Store,
+    image: &Image,
+) -> Result<Lease, run::Error> {
+    let volumes = Volumes::of(&Store::default_path()?);
+    let mut unpacked = None;
+    let mut tree = || -> Result<PathBuf, run::Error> {
+        let tree = store.tree(image)?;
+        Ok(unpacked.insert(tree).path.clone())
+    };
+    let tree = seeded.then_some(&mut tree as &mut dyn FnMut() -> _);
+    volumes.take(name, target, tree)
+}
+
+fn find_path(path: &Path) -> Result<PathBuf, Error> {
     let found = fs::metadata(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => Error::Missing(path.clone()),
+        io::ErrorKind::NotFound => Error::Missing(path.to_owned()),
         _ => Error::Refused {
-            path: path.clone(),
+            path: path.to_owned(),
             source,
         },
     })?;
-    if !found.is_dir() && !found.is_file() {
-        return Err(Error::Unfit(path.clone()));
+    if found.is_dir() || found.is_file() {
+        Ok(path.to_owned())
+    } else {
+        Err(Error::Unfit(path.to_owned()))
     }
-    Ok(Share {
-        path: path.clone(),
-        read_only: mount.read_only,
-        owner: mount.owner,
-    })
 }
 
 /// Where the workload sees them.

@@ -1,0 +1,39 @@
+//! What goes wrong with volumes.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why a volume cannot be had, or not be removed.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A name that is none.
+    #[error("{0}")]
+    Name(String),
+    /// There is no such volume.
+    #[error("no volume `{0}`: see `husk volume ls`")]
+    Unknown(String),
+    /// Somebody uses it.
+    #[error("volume `{0}` is in use: end the runs that see it first")]
+    InUse(String),
+    /// The host refuses something.
+    #[error("cannot {verb} `{}`", path.display())]
+    Host {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The error of trying `verb` on `path`.
+pub(super) fn failed(
+    verb: &'static str,
+    path: impl Into<PathBuf>,
+) -> impl FnOnce(io::Error) -> Error {
+    let path = path.into();
+    move |source| Error::Host { verb, path, source }
+}

@@ -1,0 +1,343 @@
+//! The volumes of a store: made, used, listed, removed. Everything that is decided is decided under the
+//! volume's lock, so that a volume in use is not removed, and one that is empty is filled once.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process;
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use super::error::{Error, failed};
+use super::{seed, time};
+use crate::spec::check_volume_name;
+
+const DATA: &str = "data";
+const LOCK: &str = "lock";
+const RECORD: &str = "volume.json";
+
+/// What begins the names of what is not finished: no volume's name does.
+const ASIDE: char = '.';
+
+/// What is known of a volume, with docker's names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Record {
+    /// Its name.
+    pub name: String,
+    /// When it was made, by RFC 3339.
+    pub created_at: String,
+    /// Words of whoever made it.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A volume.
+#[derive(Debug, Clone)]
+pub struct Volume {
+    /// What is known of it.
+    pub record: Record,
+    /// Its folder on the host.
+    pub data: PathBuf,
+}
+
+/// A volume in use: as long as this lives it is not removed.
+#[derive(Debug)]
+pub struct Lease {
+    /// Its folder on the host.
+    pub data: PathBuf,
+    _lock: File,
+}
+
+/// All volumes of a store.
+#[derive(Debug)]
+pub struct Volumes {
+    root: PathBuf,
+}
+
+impl Volumes {
+    /// The volumes of the store at `home`, which need not be there.
+    pub fn of(home: &Path) -> Self {
+        Self {
+            root: home.join("volumes"),
+        }
+    }
+
+    /// Makes a volume; nothing where it is there.
+    pub fn create(&self, name: &str, labels: BTreeMap<String, String>) -> Result<(), Error> {
+        check_volume_name(name).map_err(Error::Name)?;
+        let place = self.root.join(name);
+        if place.exists() {
+            return Ok(());
+        }
+        make_private(&self.root)?;
+        let aside = self.aside(name);
+        let data = aside.join(DATA);
+        make_private(&aside)?;
+        fs::create_dir(&data).map_err(failed("create", &data))?;
+        File::create(aside.join(LOCK)).map_err(failed("create", &aside))?;
+        let record = Record {
+            name: name.to_owned(),
+            created_at: time::now(),
+            labels,
+        };
+        let text = serde_json::to_vec(&record).map_err(io::Error::from);
+        text.and_then(|text| fs::write(aside.join(RECORD), text))
+            .map_err(failed("write", &aside))?;
+        match fs::rename(&aside, &place) {
+            Ok(()) => Ok(()),
+            // Somebody else was faster, and made the same.
+            Err(_) if place.exists() => fs::remove_dir_all(&aside).map_err(failed("remove", aside)),
+            Err(error) => Err(failed("create", place)(error)),
+        }
+    }
+
+    /// A volume to use, made if there is none. While nobody else uses it and it is empty, it gets what
+    /// the directory `target` of an image has, whose tree is in the folder that `tree` gives: it is
+    /// asked for only then.
+    pub fn take<E: From<Error>>(
+        &self,
+        name: &str,
+        target: &str,
+        tree: Option<&mut dyn FnMut() -> Result<PathBuf, E>>,
+    ) -> Result<Lease, E> {
+        let mut tree = tree;
+        loop {
+            self.create(name, BTreeMap::new())?;
+            let place = self.root.join(name);
+            let Some(lock) = open_lock(&place)? else {
+                continue;
+            };
+            if let Some(tree) = &mut tree
+                && is_alone(&lock, &place)?
+                && is_empty(&place.join(DATA))?
+            {
+                fill(&place, target, &tree()?)?;
+            }
+            flock(&lock, FlockOperation::LockShared)
+                .map_err(|errno| failed("lock", &place)(errno.into()))?;
+            // Between the two locks it may have been removed.
+            if is_still(&lock, &place) {
+                return Ok(Lease {
+                    data: place.join(DATA),
+                    _lock: lock,
+                });
+            }
+        }
+    }
+
+    /// All of them, by name.
+    pub fn list(&self) -> Result<Vec<Volume>, Error> {
+        let mut names = self.names()?;
+        names.retain(|name| !name.starts_with(ASIDE));
+        names.sort();
+        let found = names.iter().map(|name| match self.find(name) {
+            // Removed meanwhile.
+            Err(Error::Unknown(_)) => Ok(None),
+            found => found.map(Some),
+        });
+        found.filter_map(Result::transpose).collect()
+    }
+
+    /// The volume of this name.
+    pub fn find(&self, name: &str) -> Result<Volume, Error> {
+        check_volume_name(name).map_err(Error::Name)?;
+        let place = self.root.join(name);
+        let path = place.join(RECORD);
+        let bytes = fs::read(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::Unknown(name.to_owned()),
+            _ => failed("read", &path)(error),
+        })?;
+        let record =
+            serde_json::from_slice(&bytes).map_err(|error| failed("read", &path)(error.into()))?;
+        let data = place.join(DATA);
+        Ok(Volume { record, data })
+    }
+
+    /// Removes a volume that nobody uses.
+    pub fn remove(&self, name: &str) -> Result<(), Error> {
+        let in_use = || Error::InUse(name.to_owned());
+        self.find(name)?;
+        let place = self.root.join(name);
+        let lock = open_lock(&place)?.ok_or_else(|| Error::Unknown(name.to_owned()))?;
+        if !is_alone(&lock, &place)? {
+            return Err(in_use());
+        }
+        if !is_still(&lock, &place) {
+            return Err(Error::Unknown(name.to_owned()));
+        }
+        let aside = self.aside(name);
+        fs::rename(&place, &aside).map_err(failed("remove", &place))?;
+        fs::remove_dir_all(&aside).map_err(failed("remove", aside))
+    }
+
+    /// The names of the volumes that nobody uses now.
+    pub fn unused(&self) -> Result<Vec<String>, Error> {
+        let mut unused = Vec::new();
+        for Volume { record, .. } in self.list()? {
+            let place = self.root.join(&record.name);
+            if let Some(lock) = open_lock(&place)?
+                && is_alone(&lock, &place)?
+            {
+                unused.push(record.name);
+            }
+        }
+        Ok(unused)
+    }
+
+    /// Removes what dead processes left unfinished.
+    pub fn sweep(&self) -> Result<(), Error> {
+        for name in self.names()? {
+            let owner = name
+                .strip_prefix(ASIDE)
+                .and_then(|name| name.rsplit_once('-'));
+            let Some((_, pid)) = owner else { continue };
+            if !Path::new("/proc").join(pid).exists() {
+                let path = self.root.join(&name);
+                fs::remove_dir_all(&path).map_err(failed("remove", path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn aside(&self, name: &str) -> PathBuf {
+        self.root.join(format!("{ASIDE}{name}-{}", process::id()))
+    }
+
+    fn names(&self) -> Result<Vec<String>, Error> {
+        let entries = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed("read", &self.root))?,
+        };
+        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+        let names: Vec<_> = names
+            .collect::<io::Result<_>>()
+            .map_err(failed("read", &self.root))?;
+        let names = names.into_iter().filter_map(|name| name.into_string().ok());
+        Ok(names.collect())
+    }
+}
+
+/// The lock of the volume in this folder, if there is one.
+fn open_lock(place: &Path) -> Result<Option<File>, Error> {
+    let path = place.join(LOCK);
+    match File::open(&path) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("open", path)(error)),
+    }
+}
+
+/// Whether nobody else has the lock: then this process has it alone.
+fn is_alone(lock: &File, place: &Path) -> Result<bool, Error> {
+    match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(failed("lock", place)(errno.into())),
+    }
+}
+
+/// Whether the lock is the one that this volume has.
+fn is_still(lock: &File, place: &Path) -> bool {
+    let ours = lock.metadata().map(|found| found.ino());
+    let theirs = fs::metadata(place.join(LOCK)).map(|found| found.ino());
+    matches!((ours, theirs), (Ok(ours), Ok(theirs)) if ours == theirs)
+}
+
+fn is_empty(folder: &Path) -> Result<bool, Error> {
+    let mut entries = fs::read_dir(folder).map_err(failed("read", folder))?;
+    Ok(entries.next().is_none())
+}
+
+/// Fills an empty volume: beside it, and then at once.
+fn fill(place: &Path, target: &str, tree: &Path) -> Result<(), Error> {
+    let aside = place.join("seed");
+    match fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("remove", aside)(error));
+        }
+        _ => {}
+    }
+    if seed::copy(tree, target, &aside).map_err(failed("fill", place))? {
+        fs::rename(&aside, place.join(DATA)).map_err(failed("fill", place))?;
+    }
+    Ok(())
+}
+
+fn make_private(path: &Path) -> Result<(), Error> {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700).recursive(true);
+    builder.create(path).map_err(failed("create", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volumes() -> (tempfile::TempDir, Volumes) {
+        let home = tempfile::tempdir().unwrap();
+        let volumes = Volumes::of(home.path());
+        (home, volumes)
+    }
+
+    fn take(volumes: &Volumes, tree: Option<PathBuf>) -> Lease {
+        let mut tree = tree.map(|tree| move || Ok::<_, Error>(tree.clone()));
+        let tree = tree.as_mut().map(|tree| tree as &mut dyn FnMut() -> _);
+        volumes.take("data", "/srv", tree).unwrap()
+    }
+
+    #[test]
+    fn a_volume_is_made_once_and_listed() {
+        let (_home, volumes) = volumes();
+        assert!(volumes.list().unwrap().is_empty());
+        let labels = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
+        volumes.create("data", labels.clone()).unwrap();
+        volumes.create("data", BTreeMap::new()).unwrap();
+        let found = volumes.list().unwrap();
+        assert_eq!((found.len(), &found[0].record.labels), (1, &labels));
+        assert!(matches!(volumes.find("gone"), Err(Error::Unknown(_))));
+        assert!(matches!(volumes.find("../x"), Err(Error::Name(_))));
+        assert!(matches!(volumes.create("a/b", labels), Err(Error::Name(_))));
+    }
+
+    #[test]
+    fn a_volume_in_use_is_not_removed() {
+        let (_home, volumes) = volumes();
+        let lease = take(&volumes, None);
+        let other = take(&volumes, None);
+        drop(lease);
+        assert!(matches!(volumes.remove("data"), Err(Error::InUse(_))));
+        assert!(volumes.unused().unwrap().is_empty());
+        drop(other);
+        assert_eq!(volumes.unused().unwrap(), ["data"]);
+        volumes.remove("data").unwrap();
+        assert!(matches!(volumes.remove("data"), Err(Error::Unknown(_))));
+        assert!(volumes.names().unwrap().is_empty(), "and leaves nothing");
+    }
+
+    #[test]
+    fn an_empty_volume_is_filled_and_another_is_not() {
+        let (home, volumes) = volumes();
+        let tree = home.path().join("tree");
+        fs::create_dir_all(tree.join("srv")).unwrap();
+        fs::write(tree.join("srv/file"), "image's").unwrap();
+        let lease = take(&volumes, Some(tree.clone()));
+        let file = lease.data.join("file");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "image's");
+        fs::write(&file, "changed").unwrap();
+        drop(lease);
+        take(&volumes, Some(tree));
+        assert_eq!(fs::read_to_string(&file).unwrap(), "changed");
+    }
+
+    #[test]
+    fn what_a_dead_process_left_is_swept() {
+        let (_home, volumes) = volumes();
+        volumes.create("data", BTreeMap::new()).unwrap();
+        fs::create_dir(volumes.root.join(".data-4194305")).unwrap();
+        volumes.sweep().unwrap();
+        assert_eq!(volumes.names().unwrap(), ["data"]);
+    }
+}
