@@ -21,3 +21,4 @@ mod store;
 mod streams;
 mod surface;
 mod words;
+mod volumes;

@@ -19,6 +19,7 @@ mod report;
 mod suites;
 mod sys;
 mod tamper;
+mod verify;
 mod wait;
 
 use std::env;
@@ -37,6 +38,9 @@ const WAIT: &str = "--wait";
 /// The hidden word of a command whose changes are looked for ([`changes`]).
 const CHANGES: &str = "--changes";
 
+/// The hidden word by which a folder is put to the test ([`verify`]).
+const VERIFY: &str = "--verify";
+
 /// The hidden word of tests ([`tamper`]).
 const TAMPER: &str = "--tamper";
 
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
             Ok(true) => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
         },
+        Some(word) if word == VERIFY => verify::run(words),
         Some(word) if word == WAIT => match wait::wait() {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,

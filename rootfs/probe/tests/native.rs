@@ -87,3 +87,14 @@ fn a_program_that_can_be_changed_says_so() {
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(stdout.contains("chmod: done\nrename: done\n"), "{stdout}");
 }
+
+#[test]
+fn a_folder_of_this_host_is_a_file_system() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = probe(&["--verify", folder.path().to_str().unwrap(), "7", "2000"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stderr}");
+    let nowhere = probe(&["--verify", "/nowhere", "7", "2000"]);
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert_eq!(probe(&["--verify", "/nowhere"]).status.code(), Some(2));
+}

@@ -1,7 +1,9 @@
-//! Anonymous memory of this process.
+//! Memory of this process: anonymous, or a file's.
 
 use std::ffi::c_int;
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::ptr::{self, NonNull};
 use std::slice;
 
@@ -19,7 +21,7 @@ pub enum Pages {
     Huge,
 }
 
-/// Anonymous memory that nobody has touched yet; given back when dropped.
+/// Anonymous memory that nobody has touched yet, or a file's; given back when dropped.
 #[derive(Debug)]
 pub struct Mapping {
     at: NonNull<u8>,
@@ -33,6 +35,19 @@ impl Mapping {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: without MAP_FIXED the kernel chooses addresses that nobody uses.
         let at = unsafe { libc::mmap(ptr::null_mut(), len, access, flags, -1, 0) };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let at = NonNull::new(at.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { at, len })
+    }
+
+    /// Maps the first `len` bytes of `file`, which it has: what is written here is written there.
+    pub fn of(file: &File, len: usize) -> io::Result<Self> {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let fd = file.as_raw_fd();
+        // SAFETY: without MAP_FIXED the kernel chooses addresses that nobody uses.
+        let at = unsafe { libc::mmap(ptr::null_mut(), len, access, libc::MAP_SHARED, fd, 0) };
         if at == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
