@@ -21,7 +21,6 @@ pub trait Shares {
 }
 
 /// Something that is mounted.
-#[derive(Clone, Copy)]
 enum Place<'j> {
     Volume(&'j [u8]),
     Memory(&'j Tmpfs),
@@ -49,18 +48,24 @@ impl<'j> Place<'j> {
 /// Makes volumes, shares and file systems in memory, what is above before what is below, as docker does;
 /// then the working directory, which nobody can make once the root is sealed.
 pub fn make(job: &Job, shares: &impl Shares) -> std::result::Result<(), Failure> {
-    let volumes = job.volumes.iter().map(|path| Place::Volume(path));
-    let memory = job.tmpfs.iter().map(Place::Memory);
-    let files = job.shares.iter().enumerate();
-    let files = files.map(|(number, share)| Place::Share(number, share));
-    let mut places: Vec<_> = volumes.chain(memory).chain(files).collect();
-    places.sort_by_key(|place| depth(place.path()));
-    for place in places {
-        let made = place.make(job.read_only, shares);
-        made.at(Stage::Volume, place.path())?;
+    // A sort would be the largest function of all init.
+    let deepest = all_places(job).map(|place| depth(place.path())).max();
+    for level in 0..=deepest.unwrap_or(0) {
+        for place in all_places(job).filter(|place| depth(place.path()) == level) {
+            let made = place.make(job.read_only, shares);
+            made.at(Stage::Volume, place.path())?;
+        }
     }
     let cwd = &job.process.cwd;
     make_directory(cwd).at(Stage::Workdir, cwd).map(drop)
+}
+
+fn all_places(job: &Job) -> impl Iterator<Item = Place<'_>> {
+    let volumes = job.volumes.iter().map(|path| Place::Volume(path));
+    let memory = job.tmpfs.iter().map(Place::Memory);
+    let shares = job.shares.iter().enumerate();
+    let shares = shares.map(|(number, share)| Place::Share(number, share));
+    volumes.chain(memory).chain(shares)
 }
 
 fn depth(path: &[u8]) -> usize {

@@ -63,5 +63,27 @@ impl Shares for Device {
 
 /// Where share `number` is.
 fn place(number: usize) -> Result<CString> {
-    sys::string(format!("{}/{number}", ASIDE.to_string_lossy()).as_bytes())
+    let mut digits = Vec::new();
+    let mut rest = number;
+    while rest > 0 || digits.is_empty() {
+        digits.insert(0, b"0123456789"[rest % 10]);
+        rest /= 10;
+    }
+    sys::string(&[ASIDE.to_bytes(), b"/", &digits].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_found_by_their_numbers() {
+        let places = [0, 7, 210].map(|number| place(number).unwrap());
+        let expected = [
+            c"/dev/husk-shares/0",
+            c"/dev/husk-shares/7",
+            c"/dev/husk-shares/210",
+        ];
+        assert_eq!(places, expected.map(CStr::to_owned));
+    }
 }

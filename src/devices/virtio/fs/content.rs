@@ -3,9 +3,10 @@
 use std::os::fd::AsFd;
 
 use rustix::fs::{
-    FallocateFlags, OFlags, SeekFrom, copy_file_range, fallocate, fdatasync, fsync, seek,
+    FallocateFlags, OFlags, SeekFrom, copy_file_range, fallocate, fdatasync, fstat, fsync, seek,
 };
 use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use super::handles::Handle;
@@ -22,6 +23,9 @@ const OPEN_FLAGS: OFlags = OFlags::ACCMODE
     .union(OFlags::TRUNC)
     .union(OFlags::SYNC)
     .union(OFlags::DSYNC);
+
+/// FOPEN_KEEP_CACHE: what the guest has read of the file before is good yet.
+const KEEP_CACHE: u32 = 1 << 1;
 
 /// Most bytes that one request copies: the guest asks again, and others get their turn.
 const MAX_COPY: u64 = 64 << 20;
@@ -116,29 +120,33 @@ impl Server {
             self.check_writable(&inode)?;
         }
         let fd = self.reopen(&inode, flags)?;
+        let now = clock_gettime(ClockId::RealtimeCoarse).tv_sec;
+        let kept = inode.is_unchanged(&fstat(&fd)?, now);
         if kill {
             self.clear_bits(&inode)?;
         }
-        Ok(self.keep(Handle {
+        let handle = Handle {
             fd,
             share: inode.share,
             directory: false,
-        }))
+        };
+        Ok(self.keep(handle, if kept { KEEP_CACHE } else { 0 }))
     }
 
     fn open_directory(&mut self, node: u64) -> Result<Reply, Errno> {
         let inode = self.directory(node)?;
         let fd = self.reopen(&inode, OFlags::RDONLY | OFlags::DIRECTORY)?;
-        Ok(self.keep(Handle {
+        let handle = Handle {
             fd,
             share: inode.share,
             directory: true,
-        }))
+        };
+        Ok(self.keep(handle, 0))
     }
 
-    fn keep(&mut self, handle: Handle) -> Reply {
+    fn keep(&mut self, handle: Handle, flags: u32) -> Reply {
         let number = self.handles.keep(handle);
-        Answer::default().u64(number).u32(0).u32(0).into()
+        Answer::default().u64(number).u32(flags).u32(0).into()
     }
 
     fn read(&self, handle: u64, offset: u64, size: u32, data: &Data<'_>) -> Result<Reply, Errno> {

@@ -2,13 +2,15 @@
 //! under a number, for as long as the guest has not forgotten it.
 
 use std::collections::HashMap;
+use std::mem;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
 use super::wire::ROOT;
+use crate::sys::lock::lock;
 
 /// A file of the host.
 #[derive(Debug)]
@@ -21,7 +23,12 @@ pub struct Inode {
     pub device: u64,
     number: u64,
     kind: FileType,
+    /// As it was when the guest opened it last.
+    opened: Mutex<Option<Version>>,
 }
+
+/// What changes when somebody writes to a file: size, and times of changes with their nanoseconds.
+pub type Version = (i64, i64, u64, i64, u64);
 
 /// What makes two descriptors the same inode for the guest. In another share it is another one: there it
 /// may be read-only.
@@ -36,7 +43,25 @@ impl Inode {
             device: stat.st_dev,
             number: stat.st_ino,
             kind: FileType::from_raw_mode(stat.st_mode),
+            opened: Mutex::new(None),
         }
+    }
+
+    /// Whether the file is as it was when it was opened last, so that what the guest has read of it since
+    /// is what is in it. A change leaves no trace if it comes in the same tick of the clock as the one
+    /// before: what was changed less than a second ago, by `now`, is not relied upon.
+    pub fn is_unchanged(&self, stat: &Stat, now: i64) -> bool {
+        let version = (
+            stat.st_size,
+            stat.st_mtime,
+            stat.st_mtime_nsec,
+            stat.st_ctime,
+            stat.st_ctime_nsec,
+        );
+        let settled = now.saturating_sub(stat.st_ctime) > 1 && now > stat.st_mtime;
+        let version = settled.then_some(version);
+        let before = mem::replace(&mut *lock(&self.opened), version);
+        version.is_some() && before == version
     }
 
     /// Whether it is a directory.
@@ -138,6 +163,24 @@ mod tests {
     fn inode(share: usize, file: &File) -> Arc<Inode> {
         let fd = file.try_clone().unwrap().into();
         Arc::new(Inode::new(share, fd, &fstat(file).unwrap()))
+    }
+
+    #[test]
+    fn a_file_is_unchanged_if_it_was_old_and_is_the_same() {
+        let file = tempfile::tempfile().unwrap();
+        let inode = inode(0, &file);
+        let stat = fstat(&file).unwrap();
+        let (now, later) = (stat.st_ctime, stat.st_ctime + 10);
+        assert!(!inode.is_unchanged(&stat, now), "new to us");
+        assert!(!inode.is_unchanged(&stat, now), "changed just now");
+        assert!(
+            !inode.is_unchanged(&stat, later),
+            "it could have been changed since"
+        );
+        assert!(inode.is_unchanged(&stat, later));
+        file.set_len(5).unwrap();
+        let stat = fstat(&file).unwrap();
+        assert!(!inode.is_unchanged(&stat, later));
     }
 
     #[test]

@@ -96,9 +96,9 @@ impl Server {
     ) -> Result<Answer, Errno> {
         let owners = self.owners(&inode)?;
         let number = self.show_number(stat.st_dev, stat.st_ino);
-        let node = self.inodes.look_up(inode);
+        let (node, valid) = (self.inodes.look_up(inode), self.name_validity());
         // Numbers are not used again, so that there is one generation of each.
-        let answer = answer.u64(node).u64(0).u64(VALID).u64(VALID).u32(0).u32(0);
+        let answer = answer.u64(node).u64(0).u64(valid).u64(VALID).u32(0).u32(0);
         Ok(put_attributes(answer, stat, number, &owners))
     }
 

@@ -11,6 +11,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 use super::content::Data;
 use super::handles::Handles;
 use super::inodes::{Inode, Inodes};
+use super::names::VALID;
 use super::request::{Header, Operation};
 use super::share::{Owners, Share};
 use super::wire::{Answer, MAJOR, MINOR, ROOT, feature};
@@ -162,6 +163,13 @@ impl Server {
         } else {
             Err(Errno::NFILE)
         }
+    }
+
+    /// How long the guest may believe a name, seconds. Where it knows much already it may not at all: then
+    /// Linux forgets the name as soon as it does not use it, and what it stands for here.
+    pub(super) fn name_validity(&self) -> u64 {
+        let used = self.inodes.len() + self.handles.len();
+        if used < self.most / 2 { VALID } else { 0 }
     }
 
     /// Directory `node`; the root is none.

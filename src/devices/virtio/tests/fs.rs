@@ -308,6 +308,40 @@ fn a_guest_takes_no_more_descriptors_than_it_is_given() {
 }
 
 #[test]
+fn a_guest_that_knows_much_is_told_to_forget() {
+    let mut guest = Guest::new();
+    let share = guest.share(0);
+    let mut validity = |name: &str| {
+        touch(guest.path(&format!("share/{name}")));
+        let answer = guest.ask(op::LOOKUP, share, &string(name)).unwrap();
+        u64::from_le_bytes(answer[16..24].try_into().unwrap())
+    };
+    let told: Vec<_> = (0..400)
+        .map(|number| validity(&number.to_string()))
+        .collect();
+    let (few, many) = told.split_at((1000 - 256) / 2 - 2);
+    assert!(few.iter().all(|seconds| *seconds == 1));
+    assert!(many.iter().all(|seconds| *seconds == 0));
+}
+
+#[test]
+fn what_was_read_is_kept_until_the_file_changes() {
+    let mut guest = Guest::new();
+    let share = guest.share(0);
+    let path = guest.path("share/file");
+    let file = guest.look_up(share, "file").unwrap().node;
+    let mut flags = || {
+        let answer = guest.ask(op::OPEN, file, &[0; 8]).unwrap();
+        u32::from_le_bytes(answer[8..12].try_into().unwrap())
+    };
+    assert_eq!([flags(), flags()], [0, 0], "it is too new to tell");
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    assert_eq!([flags(), flags()], [0, 2]);
+    fs::write(&path, "others").unwrap();
+    assert_eq!([flags(), flags()], [0, 0]);
+}
+
+#[test]
 fn files_of_the_user_are_roots_in_the_guest() {
     let mut guest = Guest::new();
     let share = guest.share(0);
