@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use husk_init::job::Job;
+use serde::{Deserialize, Serialize};
+
+use super::words;
 
 use super::machine::Share;
 
 /// Which wall stands between a workload and its host.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Wall {
     /// A machine of its own.
     #[default]
@@ -18,13 +21,13 @@ pub enum Wall {
 }
 
 /// Who makes a container out of a bundle (OCI runtime specification).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum OciRuntime {
     /// husk itself.
     #[default]
     Embedded,
     /// A program with runc's command line: a name to be found in PATH, or a path.
-    Program(PathBuf),
+    Program(#[serde(with = "words")] PathBuf),
 }
 
 /// Which limits somebody asked for, and did not just get.

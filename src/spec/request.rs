@@ -3,19 +3,26 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::container::Wall;
+use super::lifecycle::Lifecycle;
+use super::words;
 
 /// One word about the environment, in the order typed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EnvWord {
     /// `-e K=V`, a line of an env file, or `-e K` with K set on the host.
-    Set(Vec<u8>, Vec<u8>),
+    Set(
+        #[serde(with = "words")] Vec<u8>,
+        #[serde(with = "words")] Vec<u8>,
+    ),
     /// `-e K` with K not set on the host: the image's K goes, as docker has it.
-    Unset(Vec<u8>),
+    Unset(#[serde(with = "words")] Vec<u8>),
 }
 
 /// What husk's own program does in the run: it is put beside the image (`PROBE_PATH`), and is what runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Probe {
     /// It runs instead of the image's program, as root and in `/`; the command is its arguments.
     Measure,
@@ -25,13 +32,16 @@ pub enum Probe {
 }
 
 /// A `run`, as asked for. Absent is `None`: the image or a default decides.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RunRequest {
     /// Name of the machine.
     pub name: Option<String>,
     /// Replaces the image's CMD.
+    #[serde(with = "words")]
     pub command: Vec<Vec<u8>>,
     /// Replaces the image's ENTRYPOINT (and drops its CMD); empty clears it.
+    #[serde(with = "words")]
     pub entrypoint: Option<Vec<u8>>,
     /// Environment words.
     pub env: Vec<EnvWord>,
@@ -58,8 +68,10 @@ pub struct RunRequest {
     /// `NAME=SOFT[:HARD]` each.
     pub ulimits: Vec<String>,
     /// Another kernel than the embedded one.
+    #[serde(with = "words")]
     pub kernel: Option<PathBuf>,
     /// An initial RAM disk for it.
+    #[serde(with = "words")]
     pub initrd: Option<PathBuf>,
     /// Words added to the kernel's command line.
     pub kernel_args: Vec<String>,
@@ -77,4 +89,6 @@ pub struct RunRequest {
     pub verbose_console: bool,
     /// Count the guest's exits.
     pub count_exits: bool,
+    /// The machine's life, of which this is a run.
+    pub lifecycle: Lifecycle,
 }

@@ -8,6 +8,7 @@ use husk_init::job::{GuestFile, PROBE_PATH, Process};
 
 use super::config::ImageConfig;
 use super::container::{Asked, Wall};
+use super::lifecycle::{Lifecycle, Restart};
 use super::mounts::{self, Mount, Owner};
 use super::places::Places;
 use super::request::{Probe, RunRequest};
@@ -127,10 +128,7 @@ impl RunSpec {
             problems.0.extend(machine_only(&request));
         }
         let places = collect_places(&request, image, &mut problems);
-        let stop_signal = match image.stop_signal.as_str() {
-            "" => Signal::TERM,
-            text => problems.take(Signal::parse(text)).unwrap_or(Signal::TERM),
-        };
+        let stop_signal = problems.take(stop_signal(&request.lifecycle, image));
         let process = build_process(&request, image, &hostname, &mut problems);
         if !problems.0.is_empty() {
             return Err(SpecError {
@@ -159,7 +157,7 @@ impl RunSpec {
             kernel_args: request.kernel_args,
             timeout: request.timeout,
             boot_deadline: request.boot_timeout,
-            stop_signal,
+            stop_signal: stop_signal.unwrap_or(Signal::TERM),
             verbose_console: request.verbose_console,
             count_exits: request.count_exits,
         })
@@ -181,6 +179,18 @@ fn collect_places(request: &RunRequest, image: &ImageConfig, problems: &mut Prob
         problems.0.push(needs.to_owned());
     }
     places
+}
+
+/// What asks the workload to stop; and docker's word on what contradicts itself.
+fn stop_signal(lifecycle: &Lifecycle, image: &ImageConfig) -> Result<Signal, String> {
+    if lifecycle.remove && lifecycle.restart != Restart::No {
+        return Err("--rm and --restart exclude each other: leave one of them away".to_owned());
+    }
+    let own = image.stop_signal.as_str();
+    match lifecycle.stop_signal.as_deref().unwrap_or(own) {
+        "" => Ok(Signal::TERM),
+        text => Signal::parse(text),
+    }
 }
 
 fn build_process(
@@ -311,7 +321,7 @@ fn check_token(token: &str) -> Result<(), String> {
 }
 
 /// Docker's rule for names.
-fn check_name(name: &str) -> Result<(), String> {
+pub fn check_name(name: &str) -> Result<(), String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     if name.len() > 1
         && name.len() <= 128
