@@ -1,14 +1,17 @@
-//! A pair of connected sockets that carry messages with open files in them (unix(7), SCM_RIGHTS).
+//! Connected sockets that carry messages with open files in them (unix(7), SCM_RIGHTS): in pairs, or
+//! by a name in the file system.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
-    sendmsg, socketpair,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    accept_with, bind, connect, listen, recvmsg, sendmsg, socket_with, socketpair,
 };
+use rustix::process::Pid;
 
 /// Most files in one message (SCM_MAX_FD of Linux).
 pub const MAX_FILES: usize = 253;
@@ -20,6 +23,48 @@ pub const MAX_MESSAGE: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Seqpacket {
     fd: OwnedFd,
+}
+
+/// Where others connect to.
+#[derive(Debug)]
+pub struct Listener {
+    fd: OwnedFd,
+}
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 64;
+
+impl Listener {
+    /// Makes a socket at `path` (107 bytes at most), which must not exist.
+    pub fn bind(path: &str) -> io::Result<Self> {
+        let fd = unix_socket()?;
+        bind(&fd, &SocketAddrUnix::new(path)?)?;
+        listen(&fd, BACKLOG)?;
+        Ok(Self { fd })
+    }
+
+    /// The next connection, if one waits. Nothing that is done to it waits, either: what cannot be done
+    /// at once is `WouldBlock`.
+    pub fn accept(&self) -> io::Result<Seqpacket> {
+        let fd = accept_with(&self.fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+        Ok(Seqpacket { fd })
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn unix_socket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        flags,
+        None,
+    )?)
 }
 
 /// A message and the files that came with it.
@@ -41,6 +86,19 @@ impl Seqpacket {
             None,
         )?;
         Ok((Self { fd: a }, Self { fd: b }))
+    }
+
+    /// Connects to the socket at `path`. Nothing that is done to it waits: what cannot be done at once is
+    /// `WouldBlock`.
+    pub fn connect(path: &str) -> io::Result<Self> {
+        let fd = unix_socket()?;
+        connect(&fd, &SocketAddrUnix::new(path)?)?;
+        Ok(Self { fd })
+    }
+
+    /// The process at the other end: who made the pair, or who listens.
+    pub fn peer(&self) -> io::Result<Pid> {
+        Ok(socket_peercred(&self.fd)?.pid)
     }
 
     /// Another handle of this end.
@@ -154,5 +212,25 @@ mod tests {
             (&b"two"[..], "through")
         );
         assert!(b.receive().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_name_connects_who_knows_it_and_nothing_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket").display().to_string();
+        let refused = Seqpacket::connect(&path).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::NotFound);
+        let listener = Listener::bind(&path).unwrap();
+        let would_block = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        assert!(listener.accept().is_err_and(would_block));
+        let client = Seqpacket::connect(&path).unwrap();
+        let server = listener.accept().unwrap();
+        assert!(server.receive().is_err_and(would_block));
+        client.send(b"hello", &[]).unwrap();
+        assert_eq!(server.receive().unwrap().unwrap().bytes, b"hello");
+        assert_eq!(client.peer().unwrap(), rustix::process::getpid());
+        drop((listener, server));
+        let gone = Seqpacket::connect(&path).unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::ConnectionRefused);
     }
 }
