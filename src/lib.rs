@@ -11,6 +11,7 @@
 //! 3  boot, devices       the kernel in memory; virtio
 //! 2  image, kvm          references to root file systems; KVM itself
 //!    volumes             folders that outlive the runs that see them
+//!    machines            the machines of this host: their files, names, output, and how to reach them
 //! 1  spec                what to run, as plain data
 //! 0  sys, timeline       the host kernel's words; phases    (and the package husk-init)
 //! ```
@@ -22,6 +23,7 @@ pub mod container;
 pub mod devices;
 pub mod image;
 pub mod kvm;
+pub mod machines;
 pub mod run;
 pub mod spec;
 pub mod sys;

@@ -14,6 +14,7 @@ const FLOORS: [(&str, u8); 14] = [
     ("image", 2),
     ("volumes", 2),
     ("kvm", 2),
+    ("machines", 2),
     ("boot", 3),
     ("devices", 3),
     ("vmm", 4),

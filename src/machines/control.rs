@@ -1,0 +1,248 @@
+//! What others ask of who keeps a machine, over the socket in its folder.
+//!
+//! ```text
+//!  somebody                                the keeper
+//!    ├── Signal{number} ──────────────────────▶ │
+//!    │ ◀──────────────── Done, or Refused{text} ┤   one answer to each request
+//!    │ ◀─────────────────────── Ended{status} ──┤   unasked, when the machine has ended for good
+//! ```
+//!
+//! Messages are JSON, one each; a request may have open files with it. A connection that is closed without
+//! an end says that this keeper is gone, and the machine's files say what that means.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{AtFlags, unlinkat};
+use rustix::io::Errno;
+use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
+
+use super::folder::{CONTROL, Folder};
+use crate::sys::lock::lock;
+use crate::sys::seqpacket::{Listener, Message, Seqpacket};
+
+/// Connections at a time; whoever comes then waits in the socket's queue.
+const MOST_CLIENTS: usize = 64;
+
+/// How long a keeper may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// From somebody to the keeper.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Give the workload this signal.
+    Signal {
+        /// 1 to 64.
+        number: u8,
+    },
+}
+
+/// From the keeper.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// It is done, or under way.
+    Done,
+    /// It cannot be done.
+    Refused {
+        /// Why, as the rest of a sentence about the keeper.
+        text: String,
+    },
+    /// The machine has ended.
+    Ended {
+        /// How, in docker's numbers.
+        status: u8,
+    },
+}
+
+/// What a wait ended with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The keeper said this.
+    Reply(Reply),
+    /// The keeper is gone.
+    Gone,
+    /// It took too long.
+    Late,
+}
+
+type Clients = Arc<Mutex<Vec<Arc<Seqpacket>>>>;
+
+/// The keeper's end.
+#[derive(Debug)]
+pub struct Control {
+    listener: Listener,
+    clients: Clients,
+}
+
+/// Those who listen to a keeper that has its hands free.
+#[derive(Debug)]
+pub struct Audience(Clients);
+
+impl Control {
+    /// Makes the socket in `folder`, whose lock is the caller's: what is there is a dead keeper's.
+    pub fn open(folder: &Folder) -> io::Result<Self> {
+        let path = folder.short_path(CONTROL);
+        let listener = match Listener::bind(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                unlinkat(folder, CONTROL, AtFlags::empty())?;
+                Listener::bind(&path)?
+            }
+            bound => bound?,
+        };
+        Ok(Self {
+            listener,
+            clients: Clients::default(),
+        })
+    }
+
+    /// Answers requests on a thread of its own, as long as this process lives.
+    pub fn serve(
+        mut self,
+        mut answer: impl FnMut(Request, Vec<OwnedFd>) -> Reply + Send + 'static,
+    ) -> io::Result<Audience> {
+        let audience = Audience(Arc::clone(&self.clients));
+        thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || while self.attend(None, &mut answer).is_ok() {})?;
+        Ok(audience)
+    }
+
+    /// Answers requests until `deadline`, or until `is_over` says so after one.
+    pub fn serve_until(
+        &mut self,
+        deadline: Instant,
+        mut answer: impl FnMut(Request, Vec<OwnedFd>) -> Reply,
+        is_over: impl Fn() -> bool,
+    ) -> io::Result<()> {
+        while !is_over() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            self.attend(Some(left), &mut answer)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for somebody to come, ask or go, and sees to it.
+    fn attend(
+        &mut self,
+        limit: Option<Duration>,
+        answer: &mut impl FnMut(Request, Vec<OwnedFd>) -> Reply,
+    ) -> io::Result<()> {
+        let clients = lock(&self.clients).clone();
+        let has_room = clients.len() < MOST_CLIENTS;
+        let door = has_room.then(|| PollFd::new(&self.listener, PollFlags::IN));
+        let mut entries: Vec<_> = clients
+            .iter()
+            .map(|client| PollFd::from_borrowed_fd(client.as_fd(), PollFlags::IN))
+            .chain(door)
+            .collect();
+        let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+        match poll(&mut entries, limit.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let ready: Vec<_> = entries
+            .iter()
+            .map(|entry| !entry.revents().is_empty())
+            .collect();
+        for (client, _) in clients.iter().zip(&ready).filter(|(_, ready)| **ready) {
+            if !hear(client, answer) {
+                lock(&self.clients).retain(|other| !Arc::ptr_eq(other, client));
+            }
+        }
+        if has_room && ready.last() == Some(&true) {
+            // Whoever hung up again, or a host without descriptors: the next one may have more luck.
+            if let Ok(client) = self.listener.accept() {
+                lock(&self.clients).push(Arc::new(client));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Audience {
+    /// Tells everybody that the machine has ended.
+    pub fn tell_the_end(&self, status: u8) {
+        for client in lock(&self.0).iter() {
+            // Who does not listen reads it in the state.
+            let _missed = send(client, &Reply::Ended { status }, &[]);
+        }
+    }
+}
+
+/// One request of `client`; whether there may be more. What is no request ends the connection.
+fn hear(client: &Seqpacket, answer: &mut impl FnMut(Request, Vec<OwnedFd>) -> Reply) -> bool {
+    match client.receive() {
+        Ok(Some(Message { bytes, files })) => match serde_json::from_slice(&bytes) {
+            Ok(request) => send(client, &answer(request, files), &[]).is_ok(),
+            Err(_) => false,
+        },
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        Ok(None) => false,
+    }
+}
+
+fn send<T: Serialize>(to: &Seqpacket, message: &T, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+    to.send(&serde_json::to_vec(message)?, files)
+}
+
+/// A connection to a keeper.
+#[derive(Debug)]
+pub struct Line(Seqpacket);
+
+impl Line {
+    /// Connects; `None` where nobody listens: no keeper, or not yet.
+    pub fn connect(folder: &Folder) -> io::Result<Option<Self>> {
+        match Seqpacket::connect(&folder.short_path(CONTROL)) {
+            Ok(socket) => Ok(Some(Self(socket))),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// The keeper's process.
+    pub fn keeper(&self) -> io::Result<Pid> {
+        self.0.peer()
+    }
+
+    /// Asks, and waits for the answer.
+    pub fn ask(&self, request: &Request, files: &[BorrowedFd<'_>]) -> io::Result<Answer> {
+        match send(&self.0, request, files) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Answer::Gone),
+            Err(error) => Err(error),
+            Ok(()) => self.wait(Some(PATIENCE)),
+        }
+    }
+
+    /// Waits for a word of the keeper's.
+    pub fn wait(&self, limit: Option<Duration>) -> io::Result<Answer> {
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        loop {
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let limit = left.and_then(|left| Timespec::try_from(left).ok());
+            let came = match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], limit.as_ref()) {
+                Err(Errno::INTR) => continue,
+                came => came?,
+            };
+            if came == 0 {
+                return Ok(Answer::Late);
+            }
+            return match self.0.receive() {
+                Ok(Some(message)) => Ok(Answer::Reply(serde_json::from_slice(&message.bytes)?)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(Answer::Gone),
+                Err(error) => Err(error),
+                Ok(None) => Ok(Answer::Gone),
+            };
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What others do to a machine that somebody keeps: give it a signal, wait for its end, bring the end
+//! about.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{PidfdFlags, Signal as KernelSignal, pidfd_open, pidfd_send_signal};
+
+use super::control::{Answer, Line, Reply, Request};
+use super::error::{Error, failed};
+use super::registry::Machine;
+use crate::spec::Signal;
+
+/// How often is looked for a keeper that does not listen yet, or is about to be gone.
+const OFTEN: Duration = Duration::from_millis(5);
+
+/// How long a keeper may take to listen: a container's does once the container is made.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a machine may take to die of SIGKILL, before its keeper does.
+const AFTER_KILL: Duration = Duration::from_secs(10);
+
+impl Machine {
+    /// Gives the workload a signal.
+    pub fn signal(&mut self, signal: Signal) -> Result<(), Error> {
+        let number = signal.number();
+        let Some(line) = self.line(Instant::now().checked_add(PATIENCE))? else {
+            return Err(match self.kept {
+                true => self.keeper("does not listen"),
+                false => Error::NotRunning(self.record.name.clone()),
+            });
+        };
+        match self.ask(&line, &Request::Signal { number })? {
+            Answer::Reply(Reply::Refused { text }) => Err(self.keeper(&text)),
+            Answer::Late => Err(self.keeper("does not answer")),
+            Answer::Reply(Reply::Done | Reply::Ended { .. }) | Answer::Gone => Ok(()),
+        }
+    }
+
+    /// Waits until the machine has ended for good, or for `limit`; its exit code.
+    pub fn wait(&mut self, limit: Option<Duration>) -> Result<Option<u8>, Error> {
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let mut said = None;
+        loop {
+            let Some(line) = self.line(deadline)? else {
+                let code = said.unwrap_or(self.state.exit_code);
+                return Ok((!self.kept).then_some(code));
+            };
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let path = self.folder.path();
+            match line.wait(left).map_err(failed("wait for", path))? {
+                Answer::Reply(Reply::Ended { status }) => {
+                    // Its files may be gone with it, and in a moment it is gone itself.
+                    said = Some(status);
+                    line.wait(left).map_err(failed("wait for", path))?;
+                }
+                Answer::Late => return Ok(None),
+                // Gone; or an answer that nobody asked for.
+                Answer::Gone | Answer::Reply(_) => {}
+            }
+        }
+    }
+
+    /// Asks the workload to stop, and ends it when it does not within `limit`.
+    pub fn stop(&mut self, signal: Signal, limit: Option<Duration>) -> Result<(), Error> {
+        if !self.kept {
+            return Ok(());
+        }
+        match self.signal(signal) {
+            Ok(()) if self.wait(limit)?.is_some() => return Ok(()),
+            Ok(()) | Err(Error::Keeper { .. }) => {}
+            Err(Error::NotRunning(_)) => return Ok(()),
+            Err(other) => return Err(other),
+        }
+        self.end()
+    }
+
+    /// Ends the machine, and its keeper where that does not.
+    pub fn end(&mut self) -> Result<(), Error> {
+        match self.signal(Signal::KILL) {
+            Ok(()) if self.wait(Some(AFTER_KILL))?.is_some() => return Ok(()),
+            Ok(()) | Err(Error::Keeper { .. }) => {}
+            Err(Error::NotRunning(_)) => return Ok(()),
+            Err(other) => return Err(other),
+        }
+        self.kill_keeper()
+    }
+
+    /// Ends the keeper, and with it everything that it keeps.
+    fn kill_keeper(&mut self) -> Result<(), Error> {
+        let failed = || failed("end the keeper of", self.folder.path());
+        let line = Line::connect(&self.folder).map_err(failed())?;
+        // A keeper that never listened is known by its number only.
+        let by_number = || rustix::process::Pid::from_raw(i32::try_from(self.state.pid).ok()?);
+        let pid = match &line {
+            Some(line) => Some(line.keeper().map_err(failed())?),
+            None => by_number(),
+        };
+        if let Some(pid) = pid {
+            let process = pidfd_open(pid, PidfdFlags::empty());
+            // The number is the keeper's only as long as it lives.
+            self.refresh()?;
+            if let (true, Ok(process)) = (self.kept, process) {
+                // It may have died by itself.
+                let _dead = pidfd_send_signal(process, KernelSignal::KILL);
+            }
+        }
+        let deadline = Instant::now() + AFTER_KILL;
+        while self.kept && Instant::now() < deadline {
+            sleep(OFTEN);
+            self.refresh()?;
+        }
+        match self.kept {
+            true => Err(self.keeper("does not die")),
+            false => Ok(()),
+        }
+    }
+
+    /// A connection to the keeper; `None` when the machine is not kept any more, or the keeper does not
+    /// listen until the deadline.
+    fn line(&mut self, deadline: Option<Instant>) -> Result<Option<Line>, Error> {
+        loop {
+            let path = self.folder.path();
+            let line = Line::connect(&self.folder).map_err(failed("connect to", path))?;
+            if line.is_some() {
+                return Ok(line);
+            }
+            self.refresh()?;
+            if !self.kept || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(None);
+            }
+            sleep(OFTEN);
+        }
+    }
+
+    fn ask(&self, line: &Line, request: &Request) -> Result<Answer, Error> {
+        let answer = line.ask(request, &[]);
+        answer.map_err(failed("ask the keeper of", self.folder.path()))
+    }
+
+    fn keeper(&self, what: &str) -> Error {
+        Error::Keeper {
+            name: self.record.name.clone(),
+            what: what.to_owned(),
+        }
+    }
+}
