@@ -32,7 +32,7 @@ fn main() {
 
 fn run(home: &std::path::Path) -> BTreeMap<String, f64> {
     let output = Command::new(env!("CARGO_BIN_EXE_husk"))
-        .args(["run", "--json", "busybox", "true"])
+        .args(["run", "--rm", "--json", "busybox", "true"])
         .env("HUSK_HOME", home)
         .output()
         .expect("husk starts");

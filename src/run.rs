@@ -3,19 +3,27 @@
 //! job. Both walls get the same job.
 
 mod embedded;
+mod keeper;
+mod life;
 mod mounts;
 
 pub use embedded::GUEST_KERNEL;
+pub use keeper::{KEEPER_VERB, create, keep, machines, start};
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 
 use husk_init::exit::Exit;
 use husk_init::job::{Job, PROBE_PATH};
 use thiserror::Error;
 
+use life::{Life, Watch};
+
 use crate::container;
 use crate::image::{self, Beside, Image, Store};
+use crate::machines;
+use crate::spec::sentence::sentence;
 use crate::spec::{
     ContainerSpec, Ending, FORWARDED, Missing, OciRuntime, RunRequest, RunSpec, Signal, SpecError,
     VmSpec, Wall,
@@ -82,6 +90,31 @@ pub enum Error {
     /// This process has no streams of its own.
     #[error("cannot use the standard streams, or take signals")]
     Streams(#[from] io::Error),
+    /// The machines of this host.
+    #[error(transparent)]
+    Registry(#[from] machines::Error),
+    /// A machine in the background did not start; its keeper says why.
+    #[error("{}", .lines.join("; "))]
+    Kept {
+        /// Why, a sentence each.
+        lines: Vec<String>,
+        /// The exit status by Docker's table.
+        status: u8,
+    },
+    /// A keeper ended before it said anything.
+    #[error("the machine's keeper died before the workload began: run it without -d to see why")]
+    KeeperDied,
+    /// The file for the machine's ID cannot be made, or is there already.
+    #[error("cannot write the machine's ID to `{}`", path.display())]
+    IdFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A run without a machine.
+    #[error("the run has no machine that it belongs to")]
+    Unregistered,
     /// The host has no randomness to give.
     #[error("cannot get random bytes from the kernel: {0}")]
     Random(getrandom::Error),
@@ -93,8 +126,24 @@ impl Error {
         match self {
             Self::Machine(error) => error.status(),
             Self::Container(error) => error.status(),
+            Self::Kept { status, .. } => *status,
             _ => 125,
         }
+    }
+
+    /// What is wrong, a line each.
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Spec(SpecError { problems }) => problems.clone(),
+            Self::Kept { lines, .. } => lines.clone(),
+            other => vec![sentence(other)],
+        }
+    }
+}
+
+impl From<rustix::io::Errno> for Error {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self::Streams(errno.into())
     }
 }
 
@@ -105,18 +154,31 @@ pub fn run(
     request: RunRequest,
     tell: impl FnMut(&Missing),
 ) -> Result<Outcome, Error> {
+    let mut life = Life::begin(machines()?)?;
+    let result = run_once(reference, request, &mut life, tell);
+    life.end(&result);
+    result
+}
+
+/// One run of the machine of `life`.
+fn run_once(
+    reference: &str,
+    request: RunRequest,
+    life: &mut Life,
+    tell: impl FnMut(&Missing),
+) -> Result<Outcome, Error> {
     match request.wall.clone() {
-        Wall::Vm => run_machine(reference, request),
-        Wall::Container(runtime) => run_container(reference, request, runtime, tell),
+        Wall::Vm => run_machine(reference, request, life),
+        Wall::Container(runtime) => run_container(reference, request, runtime, life, tell),
     }
 }
 
-fn run_machine(reference: &str, request: RunRequest) -> Result<Outcome, Error> {
+fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<Outcome, Error> {
     let mut timeline = Timeline::start();
     // KVM takes its time to make a VM: the image is found meanwhile.
     let launched = vmm::launch()?;
     timeline.end(Phase::Kvm);
-    let (store, image, spec) = find(reference, request, &mut timeline)?;
+    let (store, image, spec) = enroll(reference, request, life, &mut timeline)?;
     let found = mounts::find(&spec.mounts, &store, &image)?;
     let probe = spec.probe.then_some(Beside {
         name: PROBE_PATH.trim_start_matches('/'),
@@ -151,16 +213,17 @@ fn run_machine(reference: &str, request: RunRequest) -> Result<Outcome, Error> {
         timeout: spec.timeout,
         job: build_job(&spec)?,
     };
-    let (asker, asked) = vmm::prepare();
-    pass_signals_on(asker)?;
-    let ending = vmm::run(
-        launched,
-        &machine,
-        topic,
-        Stdio::inherit()?,
-        asked,
-        &mut timeline,
-    )?;
+    let ([stdin, stdout, stderr], watch) = life.open(&spec)?;
+    let started = watch.clone();
+    let (asker, asked) = vmm::prepare(move || started.start());
+    pass_signals_on(asker.clone())?;
+    watch.listen(move |signal| asker.signal(signal))?;
+    let stdio = Stdio {
+        stdin,
+        stdout,
+        stderr,
+    };
+    let ending = vmm::run(launched, &machine, topic, stdio, asked, &mut timeline)?;
     Ok(Outcome::new(spec.name, ending, Vec::new(), timeline))
 }
 
@@ -177,13 +240,14 @@ fn run_container(
     reference: &str,
     request: RunRequest,
     runtime: OciRuntime,
+    life: &mut Life,
     mut tell: impl FnMut(&Missing),
 ) -> Result<Outcome, Error> {
     let mut timeline = Timeline::start();
     // First, while there is one thread; an ordinary user needs it to unpack the image, too.
     let entered = container::enter()?;
     timeline.end(Phase::Create);
-    let (store, image, spec) = find(reference, request, &mut timeline)?;
+    let (store, image, spec) = enroll(reference, request, life, &mut timeline)?;
     // In use until the container is gone: nobody prunes it.
     let unpacked = store.tree(&image)?;
     timeline.end(Phase::Image);
@@ -215,8 +279,17 @@ fn run_container(
     };
     let unkept = unpacked.shortfall.sentences();
     unkept.for_each(|text| note(Missing { text, asked: false }));
-    let ending = container::run(entered, &wanted, &mut timeline, note)?;
+    let (stdio, watch) = life.open(&spec)?;
+    let on_start = |init| greet(&watch, init);
+    let ending = container::run(entered, &wanted, stdio, &mut timeline, note, on_start)?;
     Ok(Outcome::new(spec.name, ending, missing, timeline))
+}
+
+/// A container's workload has started: from here on there may be more threads than one.
+fn greet(watch: &Watch, init: container::Init) {
+    watch.start();
+    // One that cannot listen runs all the same.
+    let _unreachable = watch.listen(move |signal| init.signal(signal));
 }
 
 /// What a request makes of an image, without running it.
@@ -236,7 +309,8 @@ pub struct Described {
 
 /// Finds the image, loading it where `reference` is an archive, and says what would run of it.
 pub fn describe(reference: &str, request: RunRequest) -> Result<Described, Error> {
-    let (_, image, spec) = find(reference, request, &mut Timeline::start())?;
+    let id = random_id()?;
+    let (_, image, spec) = find(reference, request, &id, &mut Timeline::start())?;
     let digest = image.id.to_string();
     let words = spec.process.argv.iter();
     Ok(Described {
@@ -255,16 +329,31 @@ pub fn describe(reference: &str, request: RunRequest) -> Result<Described, Error
     })
 }
 
-/// What both walls begin with: the image, and what will run of it.
+/// What both walls begin with: the image, what will run of it, and the machine's place among the others.
+fn enroll(
+    reference: &str,
+    request: RunRequest,
+    life: &mut Life,
+    timeline: &mut Timeline,
+) -> Result<(Store, Image, RunSpec), Error> {
+    let kept = request.clone();
+    let (store, image, mut spec) = find(reference, request, life.id().short(), timeline)?;
+    life.enroll(reference, kept, &image, &mut spec)?;
+    timeline.end(Phase::Spec);
+    Ok((store, image, spec))
+}
+
+/// The image, and what will run of it; `id` is what nobody named is called.
 fn find(
     reference: &str,
     request: RunRequest,
+    id: &str,
     timeline: &mut Timeline,
 ) -> Result<(Store, Image, RunSpec), Error> {
     let store = Store::open(&Store::default_path()?)?;
     let image = embedded::resolve(&store, reference)?;
     timeline.end(Phase::Image);
-    let spec = RunSpec::new(request, &image.config, &random_id()?)?;
+    let spec = RunSpec::new(request, &image.config, id)?;
     timeline.end(Phase::Spec);
     Ok((store, image, spec))
 }

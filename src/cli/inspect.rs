@@ -2,25 +2,45 @@
 
 use serde_json::{Map, Value, json};
 
-use super::output::say;
+use super::machines;
+use super::output::{Failure, say};
+use super::template::Template;
 use super::{Status, completion};
 use crate::image::{Image, Store};
+use crate::machines::Error;
+use crate::run;
 
-/// Show what images say about themselves, as JSON
+/// Show what is known of machines and images, as JSON
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Names or IDs
-    #[arg(required = true, value_name = "IMAGE", add = completion::images())]
-    images: Vec<String>,
+    /// Print what docker's template says of each, like '{{.State.Status}}'
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Names or IDs; a machine comes before an image
+    #[arg(required = true, value_name = "MACHINE|IMAGE", add = completion::images())]
+    names: Vec<String>,
 }
 
 /// Prints a JSON list, in the order asked, with docker's keys.
 pub fn inspect(args: &Args) -> Status {
-    let store = Store::open(&Store::default_path()?)?;
-    let found: Result<Vec<_>, _> = args.images.iter().map(|name| store.find(name)).collect();
-    let list: Vec<_> = found?.iter().map(to_json).collect();
-    say(&format!("{:#}\n", json!(list)))?;
+    let template = args.format.as_deref().map(Template::parse).transpose()?;
+    let list: Result<Vec<_>, _> = args.names.iter().map(|name| find(name)).collect();
+    let list = list?;
+    say(&match template {
+        Some(template) => template.render(&list, &[])?,
+        None => format!("{:#}\n", json!(list)),
+    })?;
     Ok(0)
+}
+
+fn find(name: &str) -> Result<Value, Failure> {
+    match run::machines()?.find(name) {
+        Ok(machine) => return Ok(machines::to_json(&machine)),
+        Err(Error::NoSuch { .. }) => {}
+        Err(error) => return Err(machines::refused(error)),
+    }
+    let store = Store::open(&Store::default_path()?)?;
+    Ok(to_json(&store.find(name)?))
 }
 
 fn to_json(image: &Image) -> Value {

@@ -7,21 +7,33 @@ mod env;
 mod help;
 mod images;
 mod inspect;
+mod kill;
+mod lifecycle;
 mod load;
+mod logs;
+mod machines;
 mod man;
 mod output;
 mod progress;
 mod prune;
+mod ps;
+mod rename;
+mod rm;
 mod rmi;
 mod run;
 mod settings;
+mod start;
+mod stop;
+mod template;
 mod volume;
+mod wait;
 mod workload;
 
 use std::process::ExitCode;
 
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::run::{KEEPER_VERB, keep};
 use crate::vmm;
 
 /// husk itself failed; Docker's table.
@@ -43,6 +55,18 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(Box<run::Args>),
+    /// Make a machine without starting it, and print its ID
+    Create(Box<run::Args>),
+    Start(start::Args),
+    Stop(stop::Args),
+    /// Stop machines, and start them again
+    Restart(stop::Args),
+    Kill(kill::Args),
+    Wait(wait::Args),
+    Ps(ps::Args),
+    Logs(logs::Args),
+    Rename(rename::Args),
+    Rm(rm::Args),
     Compare(Box<compare::Args>),
     Load(load::Args),
     Images(images::Args),
@@ -61,12 +85,15 @@ type Status = Result<u8, output::Failure>;
 
 /// Reads the command line, does what it says, and gives the exit status.
 pub fn main() -> ExitCode {
-    // The process of a machine is this binary too; its one word is not an argument of people's.
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|verb| verb == vmm::MACHINE_VERB)
-    {
-        return vmm::serve();
+    // The process of a machine is this binary too, and so is a keeper; their words are not arguments of
+    // people's.
+    let mut words = std::env::args_os().skip(1);
+    match (words.next(), words.next()) {
+        (Some(verb), _) if verb == vmm::MACHINE_VERB => return vmm::serve(),
+        (Some(verb), Some(id)) if verb == KEEPER_VERB => {
+            return keep(&id.to_string_lossy());
+        }
+        _ => {}
     }
     completion::answer(Cli::command);
     match configured().and_then(|command| match read_words(command) {
@@ -109,6 +136,16 @@ fn read_words(command: Command) -> Result<Verb, u8> {
 fn dispatch(verb: Verb) -> Status {
     match verb {
         Verb::Run(args) => run::run(*args),
+        Verb::Create(args) => run::create(*args),
+        Verb::Start(args) => start::start(&args),
+        Verb::Stop(args) => stop::stop(&args),
+        Verb::Restart(args) => stop::restart(&args),
+        Verb::Kill(args) => kill::kill(&args),
+        Verb::Wait(args) => wait::wait(&args),
+        Verb::Ps(args) => ps::ps(&args),
+        Verb::Logs(args) => logs::logs(&args),
+        Verb::Rename(args) => rename::rename(&args),
+        Verb::Rm(args) => rm::rm(&args),
         Verb::Compare(args) => compare::compare(*args),
         Verb::Load(args) => load::load(args),
         Verb::Images(args) => images::images(&args),

@@ -1,10 +1,10 @@
 //! What husk says when a wish failed: one line, what and where and why, printed once.
 
+use std::fmt;
 use std::io::{self, Write};
 
 use super::HUSK_FAILED;
 use crate::run;
-use crate::spec::SpecError;
 use crate::spec::sentence::sentence;
 
 /// A failure on its way to the user.
@@ -42,19 +42,24 @@ impl Failure {
     }
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines.join("; "))
+    }
+}
+
 impl From<run::Error> for Failure {
     fn from(error: run::Error) -> Self {
-        let status = error.status();
-        match error {
-            run::Error::Spec(SpecError { problems }) => Self {
-                lines: problems,
-                status,
-            },
-            other => Self {
-                lines: vec![sentence(&other)],
-                status,
-            },
+        Self {
+            lines: error.lines(),
+            status: error.status(),
         }
+    }
+}
+
+impl From<crate::machines::Error> for Failure {
+    fn from(error: crate::machines::Error) -> Self {
+        Self::new(sentence(&error))
     }
 }
 

@@ -8,17 +8,21 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::output::Failure;
+use super::lifecycle;
+use super::output::{Failure, say};
+use super::start::start_held;
 use super::workload::Workload;
 use super::{Status, completion};
 use crate::run::{self, Outcome};
-use crate::spec::{Missing, OciRuntime, Probe, RunRequest, Wall, units};
+use crate::spec::{Missing, OciRuntime, Probe, Restart, RunRequest, Wall, units};
 
 /// Run an image in a machine of its own
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     workload: Workload,
+    #[command(flatten)]
+    lifecycle: lifecycle::Flags,
     /// Boot this kernel (ELF or bzImage) instead of the embedded one
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
@@ -83,8 +87,41 @@ enum WallName {
     Container,
 }
 
+/// Makes a machine, and prints its ID.
+pub fn create(args: Args) -> Status {
+    if args.lifecycle.detach || args.json.is_some() {
+        let text = "create starts nothing: --detach and --json are for husk run";
+        return Err(Failure::new(text));
+    }
+    let image = args.image.clone();
+    let held = run::create(&image, build_request(args)?)?;
+    say(&format!("{}\n", held.machine.record.id))?;
+    Ok(0)
+}
+
+/// Makes a machine, starts it, and prints its ID.
+fn run_detached(args: Args) -> Status {
+    if args.json.is_some() {
+        let text =
+            "--json says how a run ended, and -d does not wait for it: leave one of them away";
+        return Err(Failure::new(text));
+    }
+    let image = args.image.clone();
+    let held = run::create(&image, build_request(args)?)?;
+    start_held(&held)?;
+    say(&format!("{}\n", held.machine.record.id))?;
+    Ok(0)
+}
+
 /// Runs the image and takes over its workload's exit status.
 pub fn run(args: Args) -> Status {
+    if args.lifecycle.detach {
+        return run_detached(args);
+    }
+    if args.lifecycle.restart() != Restart::No {
+        let text = "--restart needs -d: a run in the foreground ends with its workload";
+        return Err(Failure::new(text));
+    }
     let (image, json, verbose) = (args.image.clone(), args.json.clone(), args.verbose > 0);
     let request = build_request(args)?;
     let tell = |missing: &Missing| {
@@ -125,6 +162,7 @@ fn build_request(args: Args) -> Result<RunRequest, Failure> {
         stdin: args.interactive,
         verbose_console: args.verbose > 1,
         count_exits: args.count_exits,
+        lifecycle: args.lifecycle.lifecycle()?,
         ..args.workload.request(&args.command)?
     })
 }

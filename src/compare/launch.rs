@@ -114,7 +114,8 @@ impl Drop for Desk {
 /// `husk run` of `workload` behind `wall`, with more words before the image.
 pub fn command(wall: &Wall, workload: &Workload, more: &[&OsStr]) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("husk").arg("run");
+    // What is compared leaves nothing to list.
+    command.arg0("husk").args(["run", "--rm"]);
     command.args(&wall.words).args(&workload.limits);
     command.args(&workload.words).args(more);
     command.arg(&workload.image).args(&workload.command);

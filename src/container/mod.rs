@@ -30,4 +30,5 @@ mod wall;
 pub use enter::{Entered, enter};
 pub use error::Error;
 pub use program::find as find_runtime;
+pub use running::Init;
 pub use wall::run;

@@ -56,6 +56,20 @@ impl Init {
         self.send(KernelSignal::KILL);
     }
 
+    /// Another handle of it.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            pidfd: self.pidfd.try_clone()?,
+        })
+    }
+
+    /// Gives it a signal, if the host can.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(known) = KernelSignal::from_named_raw(signal.number().into()) {
+            self.send(known);
+        }
+    }
+
     fn send(&self, signal: KernelSignal) {
         // Dead already: no harm.
         let _dead = rustix::process::pidfd_send_signal(&self.pidfd, signal);
@@ -110,8 +124,8 @@ pub fn follow(init: &Init, signals: &Signals, timeout: Option<Duration>) -> io::
         if signal == Signal::TERM && !heeded {
             dismissed = Some(Exit::Signal(signal.number()));
             init.kill();
-        } else if let Some(known) = KernelSignal::from_named_raw(signal.number().into()) {
-            init.send(known);
+        } else {
+            init.signal(signal);
         }
         if signal == Signal::TERM {
             first_term.get_or_insert_with(Instant::now);

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::thread::{self, JoinHandle};
 
 use rustix::fs::{FileType, fchown, fstat};
@@ -31,34 +31,26 @@ pub struct Relay {
 }
 
 impl Streams {
-    /// Streams for a workload that `uid` runs; `stdin` says whether it gets husk's own. `apart` has stderr
-    /// carried in any case.
-    pub fn open(stdin: bool, apart: bool, uid: u32) -> io::Result<Self> {
+    /// Streams for a workload that `uid` runs, of husk's `own`; `stdin` says whether it gets the first of
+    /// them. `apart` has stderr carried in any case.
+    pub fn open(own: [OwnedFd; 3], stdin: bool, apart: bool, uid: u32) -> io::Result<Self> {
+        let [own_input, own_output, own_error] = own;
         let mut relays = Vec::new();
         let input = if !stdin {
             File::open("/dev/null")?.into()
-        } else if isatty(io::stdin()) {
+        } else if isatty(&own_input) {
             let (reader, writer) = io::pipe()?;
-            let from = io::stdin().as_fd().try_clone_to_owned()?;
             relays.push(Relay {
-                from: from.into(),
+                from: own_input.into(),
                 to: OwnedFd::from(writer).into(),
                 is_output: false,
             });
             reader.into()
         } else {
-            io::stdin().as_fd().try_clone_to_owned()?
+            own_input
         };
-        let stdout = output(
-            io::stdout().as_fd().try_clone_to_owned()?,
-            false,
-            &mut relays,
-        )?;
-        let stderr = output(
-            io::stderr().as_fd().try_clone_to_owned()?,
-            apart,
-            &mut relays,
-        )?;
+        let stdout = output(own_output, false, &mut relays)?;
+        let stderr = output(own_error, apart, &mut relays)?;
         let workload = [input, stdout, stderr];
         for stream in &workload {
             give(stream, uid);

@@ -1,7 +1,7 @@
 //! One run behind the wall of namespaces: root, create, leash, start, wait.
 
 use std::mem;
-use std::time::Duration;
+use std::os::fd::OwnedFd;
 
 use husk_init::job::Limit;
 use husk_init::workload::limits;
@@ -21,13 +21,16 @@ use crate::spec::{ContainerSpec, Ending, Missing, OciRuntime, limit_name};
 use crate::sys::limits::hard_limit;
 use crate::timeline::{Phase, Timeline};
 
-/// Runs `spec`'s job in a container. Whatever happens, the container is gone when this returns. What
-/// the host does not give is told before the workload begins.
+/// Runs `spec`'s job in a container, with `stdio` as husk's end of its streams. Whatever happens, the
+/// container is gone when this returns. What the host does not give is told before the workload begins;
+/// `on_start` gets the container's first process once the workload has started.
 pub fn run(
     entered: Entered,
     spec: &ContainerSpec,
+    stdio: [OwnedFd; 3],
     timeline: &mut Timeline,
     tell: impl FnMut(Missing),
+    on_start: impl FnOnce(Init),
 ) -> Result<Ending, Error> {
     let signals = Signals::hold().map_err(Error::Process)?;
     let around = Surroundings {
@@ -55,9 +58,9 @@ pub fn run(
         config["linux"]["seccomp"] = seccomp::to_oci();
     }
     config::write(&root.place("bundle"), &config).map_err(failed("bundle"))?;
-    make(spec, &root, &prepared, around.cgroups.kind)
+    make(spec, stdio, &root, &prepared, around.cgroups.kind)
         .inspect_err(|_| cgroups::remove(&spec.id))?
-        .live(spec.timeout, &signals, timeline)
+        .live(&signals, timeline, on_start)
 }
 
 /// A container, on its leash, until it is dropped: then it is gone.
@@ -83,6 +86,7 @@ impl Drop for Leashed<'_> {
 
 fn make<'a>(
     spec: &'a ContainerSpec,
+    stdio: [OwnedFd; 3],
     root: &Root,
     prepared: &Prepared,
     kind: Kind,
@@ -93,7 +97,8 @@ fn make<'a>(
     if !apart && kind == Kind::Unified {
         cgroups::make(&spec.id);
     }
-    let streams = Streams::open(process.stdin, apart, prepared.user.uid).map_err(Error::Process)?;
+    let streams = Streams::open(stdio, process.stdin, apart, prepared.user.uid);
+    let streams = streams.map_err(Error::Process)?;
     let bundle = Bundle {
         id: &spec.id,
         path: &root.place("bundle"),
@@ -118,15 +123,16 @@ impl Leashed<'_> {
     /// From the order to start to the end.
     fn live(
         mut self,
-        timeout: Option<Duration>,
         signals: &Signals,
         timeline: &mut Timeline,
+        on_start: impl FnOnce(Init),
     ) -> Result<Ending, Error> {
         timeline.end(Phase::Create);
         self.created.start()?;
         timeline.end(Phase::Init);
+        on_start(self.init.try_clone().map_err(Error::Process)?);
         let outputs = carry(mem::take(&mut self.relays)).map_err(Error::Process)?;
-        let ending = follow(&self.init, signals, timeout).map_err(Error::Process);
+        let ending = follow(&self.init, signals, self.spec.timeout).map_err(Error::Process);
         timeline.end(Phase::Workload);
         outputs.finish();
         drop(self);

@@ -62,12 +62,28 @@ pub struct Asker(Sender<Event>);
 pub struct Asked {
     pub(super) sender: Sender<Event>,
     pub(super) events: Receiver<Event>,
+    pub(super) on_start: OnStart,
 }
 
-/// Both ends of the way into a conversation that is to come.
-pub fn prepare() -> (Asker, Asked) {
+/// What is done when the workload has started.
+pub(super) struct OnStart(Box<dyn FnOnce() + Send>);
+
+impl fmt::Debug for OnStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnStart")
+    }
+}
+
+/// Both ends of the way into a conversation that is to come, which calls `on_start` once the workload has
+/// started.
+pub fn prepare(on_start: impl FnOnce() + Send + 'static) -> (Asker, Asked) {
     let (sender, events) = channel();
-    (Asker(sender.clone()), Asked { sender, events })
+    let asked = Asked {
+        sender: sender.clone(),
+        events,
+        on_start: OnStart(Box::new(on_start)),
+    };
+    (Asker(sender), asked)
 }
 
 impl Asker {
@@ -147,6 +163,7 @@ pub struct Talk<'a> {
     first_term: Option<Instant>,
     timed_out: bool,
     exits: BTreeMap<String, u64>,
+    on_start: Option<OnStart>,
 }
 
 impl<'a> Talk<'a> {
@@ -170,6 +187,15 @@ impl<'a> Talk<'a> {
             first_term: None,
             timed_out: false,
             exits: BTreeMap::new(),
+            on_start: None,
+        }
+    }
+
+    /// The same, and `on_start` is done once the workload has started.
+    pub(super) fn telling(self, on_start: OnStart) -> Self {
+        Self {
+            on_start: Some(on_start),
+            ..self
         }
     }
 
@@ -259,6 +285,9 @@ impl<'a> Talk<'a> {
             (Frame::Started { session: 0 }, State::SettingUp) => {
                 self.advance(State::Running, Phase::Init);
                 self.wait_for(self.topic.timeout);
+                if let Some(OnStart(tell)) = self.on_start.take() {
+                    tell();
+                }
             }
             (
                 Frame::Failed {
@@ -341,7 +370,7 @@ impl<'a> Talk<'a> {
     /// A signal for the workload; `Some` when it ends the run here and now, because there is no
     /// workload to give it to, or because the workload did not heed the first one.
     fn pass_on(&mut self, signal: Signal) -> Option<Exit> {
-        let fatal = signal == Signal::TERM || (1..=3).contains(&signal.number());
+        let fatal = matches!(signal, Signal::TERM | Signal::KILL) || signal.number() <= 3;
         match self.state {
             State::Running if self.lost.is_none() => {
                 if signal == Signal::TERM && self.out_of_patience() {

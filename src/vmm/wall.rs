@@ -28,9 +28,14 @@ pub fn run(
     spec: &VmSpec,
     topic: Topic,
     stdio: Stdio,
-    Asked { sender, events }: Asked,
+    asked: Asked,
     timeline: &mut Timeline,
 ) -> Result<Ending, Error> {
+    let Asked {
+        sender,
+        events,
+        on_start,
+    } = asked;
     let on_halt = sender.clone();
     let machine = launched.build(spec, move || {
         let _over = on_halt.send(Event::Halted);
@@ -42,7 +47,11 @@ pub fn run(
     let ending = uplink
         .and_then(|uplink| channels::follow(uplink, stdio, Arc::clone(&pulse), sender))
         .map_err(Error::Process)
-        .and_then(|()| Talk::new(topic, pulse, timeline).hold(&events))
+        .and_then(|()| {
+            Talk::new(topic, pulse, timeline)
+                .telling(on_start)
+                .hold(&events)
+        })
         .map(|ending| match spec.count_exits && ending.exits.is_empty() {
             true => Ending {
                 exits: ask_for_exits(&machine.uplink, &events),

@@ -20,5 +20,5 @@ mod signals;
 mod store;
 mod streams;
 mod surface;
-mod words;
 mod volumes;
+mod words;

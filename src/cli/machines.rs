@@ -1,0 +1,175 @@
+//! What the verbs about machines have in common: how a machine is shown, and how several of them are
+//! worked off: each that fails is a line, and the others are done all the same.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::Status as ExitStatus;
+use super::output::{Failure, say};
+use crate::machines::{Error, Machine, Machines, Record, State, Status};
+use crate::run;
+use crate::spec::{Restart, STOP_TIMEOUT, Signal, time};
+
+/// Something that a user asked for cannot be had; docker's number for it.
+pub const REFUSED: u8 = 1;
+
+/// Does `work` for each of `names`, and prints what was typed when it is done. Status 1 when one failed.
+pub fn each(
+    names: &[String],
+    mut work: impl FnMut(&Machines, Machine) -> Result<(), Failure>,
+) -> ExitStatus {
+    let machines = run::machines()?;
+    let mut status = 0;
+    for name in names {
+        let done = machines
+            .find(name)
+            .map_err(refused)
+            .and_then(|machine| work(&machines, machine));
+        match done {
+            Ok(()) => say(&format!("{name}\n"))?,
+            Err(failure) => {
+                failure.print();
+                status = REFUSED;
+            }
+        }
+    }
+    Ok(status)
+}
+
+/// A machine that is not there, or not as it must be: status 1, as docker.
+pub fn refused(error: Error) -> Failure {
+    Failure::from(error).with_status(REFUSED)
+}
+
+/// What asks a machine to stop.
+pub fn stop_signal(record: &Record) -> Signal {
+    Signal::from_number(record.resolved.stop_signal).unwrap_or(Signal::TERM)
+}
+
+/// How long it may take to: what was typed now, what was asked when it was made, or docker's default; `None`
+/// is for ever.
+pub fn stop_timeout(record: &Record, typed: Option<i64>) -> Option<Duration> {
+    match typed.or(record.lifecycle().stop_timeout) {
+        None => Some(STOP_TIMEOUT),
+        Some(seconds) => u64::try_from(seconds).ok().map(Duration::from_secs),
+    }
+}
+
+/// Docker's sentence: `Up 3 minutes`, `Exited (0) 2 hours ago`.
+pub fn describe_status(state: &State, now: u64) -> String {
+    let since = |moment: u64| time::show_length(Duration::from_nanos(now.saturating_sub(moment)));
+    match state.status {
+        Status::Created => "Created".to_owned(),
+        Status::Running => format!("Up {}", since(state.started)),
+        Status::Restarting => {
+            format!(
+                "Restarting ({}) {} ago",
+                state.exit_code,
+                since(state.finished)
+            )
+        }
+        Status::Exited => format!("Exited ({}) {} ago", state.exit_code, since(state.finished)),
+    }
+}
+
+/// A machine for `husk inspect`, with docker's keys.
+pub fn to_json(machine: &Machine) -> Value {
+    let Machine { record, state, .. } = machine;
+    let resolved = &record.resolved;
+    let (path, arguments) = match resolved.command.split_first() {
+        Some((path, arguments)) => (path.as_str(), arguments),
+        None => ("", &[][..]),
+    };
+    json!({
+        "Id": record.id,
+        "Created": time::show(record.created),
+        "Path": path,
+        "Args": arguments,
+        "State": state_to_json(state),
+        "Image": record.image_id,
+        "Name": record.name,
+        "RestartCount": state.restarts,
+        "Wall": format!("{:?}", record.request.wall).split('(').next().unwrap_or_default().to_lowercase(),
+        "HostConfig": host_config(record),
+        "Config": {
+            "Hostname": resolved.hostname,
+            "User": resolved.user,
+            "OpenStdin": record.request.stdin,
+            "Env": resolved.env,
+            "Cmd": resolved.command,
+            "Image": record.image,
+            "WorkingDir": resolved.workdir,
+            "Labels": record.lifecycle().labels,
+            "StopSignal": stop_signal(record).to_string(),
+            "StopTimeout": record.lifecycle().stop_timeout,
+        },
+    })
+}
+
+fn host_config(record: &Record) -> Value {
+    let (request, lifecycle) = (&record.request, record.lifecycle());
+    let tmpfs = request.tmpfs.iter().map(|mount| {
+        let (path, options) = mount.split_once(':').unwrap_or((mount, ""));
+        (path.to_owned(), json!(options))
+    });
+    let most = match lifecycle.restart {
+        Restart::OnFailure(Some(most)) => most,
+        _ => 0,
+    };
+    json!({
+        "AutoRemove": lifecycle.remove,
+        "RestartPolicy": { "Name": lifecycle.restart.name(), "MaximumRetryCount": most },
+        "Memory": record.resolved.memory,
+        "NanoCpus": u64::from(record.resolved.cpus) * 1_000_000_000,
+        "ReadonlyRootfs": request.read_only,
+        "Tmpfs": tmpfs.collect::<Map<_, _>>(),
+        "Ulimits": request.ulimits,
+    })
+}
+
+fn state_to_json(state: &State) -> Value {
+    let moment = |moment: u64| match moment {
+        // What docker writes for never.
+        0 => "0001-01-01T00:00:00Z".to_owned(),
+        moment => time::show(moment),
+    };
+    json!({
+        "Status": state.status,
+        "Running": state.status == Status::Running || state.status == Status::Restarting,
+        "Paused": false,
+        "Restarting": state.status == Status::Restarting,
+        "Dead": false,
+        "Pid": state.pid,
+        "ExitCode": state.exit_code,
+        "Error": state.error,
+        "StartedAt": moment(state.started),
+        "FinishedAt": moment(state.finished),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_told_in_dockers_words() {
+        let minute = 60_000_000_000;
+        let state = |status| State {
+            status,
+            started: minute,
+            finished: 2 * minute,
+            exit_code: 3,
+            ..State::default()
+        };
+        let table = [
+            (Status::Created, "Created"),
+            (Status::Running, "Up 9 minutes"),
+            (Status::Restarting, "Restarting (3) 8 minutes ago"),
+            (Status::Exited, "Exited (3) 8 minutes ago"),
+        ];
+        for (status, expected) in table {
+            assert_eq!(describe_status(&state(status), 10 * minute), expected);
+        }
+    }
+}

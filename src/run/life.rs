@@ -1,0 +1,343 @@
+//! A run as a part of its machine's life: registered before it starts, reachable while it lasts, its end
+//! written when it is over.
+//!
+//! The same in the foreground, where this process is `husk run` and the streams are the user's, and in the
+//! background, where it is the keeper ([`super::keeper`]) and the output goes to the machine's log.
+
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter, Write};
+use std::mem;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use super::keeper::{Reporter, Verdict};
+use super::{Error, Outcome};
+use crate::image::Image;
+use crate::machines::{
+    Audience, Control, Folder, Held, Id, Log, Machines, Record, Reply, Request, Resolved, State,
+    Status, Stream,
+};
+use crate::spec::sentence::sentence;
+use crate::spec::{Restart, RunRequest, RunSpec, Signal, time};
+use crate::sys::lock::lock;
+
+/// One run of a machine.
+pub struct Life {
+    machines: Machines,
+    id: Id,
+    held: Option<Held>,
+    watch: Option<Watch>,
+    output: Output,
+}
+
+/// Where the workload's output goes.
+enum Output {
+    /// To this process's own streams.
+    Own,
+    /// To the log; who started the keeper waits for its report. Whether this is one run of several is the
+    /// supervisor's to know.
+    Log {
+        reporter: Reporter,
+        is_supervised: bool,
+        /// A stdin that nobody writes to, and that does not end.
+        stdin: Option<PipeWriter>,
+    },
+}
+
+/// What other threads do while it lasts.
+#[derive(Clone)]
+pub struct Watch(Arc<Watched>);
+
+struct Watched {
+    folder: Folder,
+    state: Mutex<State>,
+    stop_signal: u8,
+    audience: Mutex<Option<Audience>>,
+    log: Option<Log>,
+    outputs: Mutex<Vec<(Stream, PipeReader)>>,
+    writers: Mutex<Vec<JoinHandle<()>>>,
+    reporter: Mutex<Reporter>,
+}
+
+impl Life {
+    /// A run in the foreground, of a machine that does not exist yet.
+    pub fn begin(machines: Machines) -> Result<Self, Error> {
+        Ok(Self {
+            machines,
+            id: Id::random()?,
+            held: None,
+            watch: None,
+            output: Output::Own,
+        })
+    }
+
+    /// A run in the background, of a machine whose lock is ours.
+    pub fn resume(machines: Machines, held: Held, reporter: Reporter, is_supervised: bool) -> Self {
+        Self {
+            machines,
+            id: held.machine.record.id.clone(),
+            held: Some(held),
+            watch: None,
+            output: Output::Log {
+                reporter,
+                is_supervised,
+                stdin: None,
+            },
+        }
+    }
+
+    /// The machine's ID.
+    pub fn id(&self) -> &Id {
+        &self.id
+    }
+
+    /// Registers the machine, if it is not; gives it its name.
+    pub fn enroll(
+        &mut self,
+        reference: &str,
+        request: RunRequest,
+        image: &Image,
+        spec: &mut RunSpec,
+    ) -> Result<(), Error> {
+        let held = match self.held.take() {
+            Some(held) => held,
+            None => register(&self.machines, &self.id, reference, request, (image, spec))?,
+        };
+        spec.name.clone_from(&held.machine.record.name);
+        self.held = Some(held);
+        Ok(())
+    }
+
+    /// The user's ends of the workload's streams, and what other threads need while they carry them.
+    pub fn open(&mut self, spec: &RunSpec) -> Result<([OwnedFd; 3], Watch), Error> {
+        let held = self.held.as_ref().ok_or(Error::Unregistered)?;
+        let folder = held.machine.folder.try_clone()?;
+        let mut outputs = Vec::new();
+        let (stdio, log, reporter) = match &mut self.output {
+            Output::Own => (own_streams()?, None, Reporter::nobody()),
+            Output::Log {
+                reporter, stdin, ..
+            } => {
+                let (input, open_end) = io::pipe()?;
+                let mut pipe = |stream| {
+                    let (reader, writer) = io::pipe()?;
+                    outputs.push((stream, reader));
+                    Ok::<OwnedFd, io::Error>(writer.into())
+                };
+                let stdio = [input.into(), pipe(Stream::Stdout)?, pipe(Stream::Stderr)?];
+                *stdin = Some(open_end);
+                let log = Log::append(&folder)?;
+                (stdio, Some(log), mem::replace(reporter, Reporter::nobody()))
+            }
+        };
+        let watch = Watch(Arc::new(Watched {
+            folder,
+            state: Mutex::new(held.machine.state.clone()),
+            stop_signal: spec.stop_signal.number(),
+            audience: Mutex::default(),
+            log,
+            outputs: Mutex::new(outputs),
+            writers: Mutex::default(),
+            reporter: Mutex::new(reporter),
+        }));
+        self.watch = Some(watch.clone());
+        Ok((stdio, watch))
+    }
+
+    /// Writes how it ended, and removes the machine where that was asked.
+    pub fn end(self, result: &Result<Outcome, Error>) {
+        let Some(held) = self.held else { return };
+        let is_supervised = matches!(
+            self.output,
+            Output::Log {
+                is_supervised: true,
+                ..
+            }
+        );
+        let lifecycle = held.machine.record.lifecycle().clone();
+        let mut state = match &self.watch {
+            Some(watch) => watch.finish(),
+            None => held.machine.state.clone(),
+        };
+        let ran = state.status == Status::Running;
+        let status = describe_end(&mut state, result, ran);
+        let again = is_supervised && ran && !state.stopping;
+        if again && lifecycle.restart.applies(status, state.restarts) {
+            state.status = Status::Restarting;
+        }
+        // A state that cannot be written says "running", and the lock that nobody lives.
+        let _written = match lifecycle.remove {
+            true => self.machines.remove(&held),
+            false => held.machine.folder.write_state(&state),
+        };
+        let Some(Watch(watched)) = &self.watch else {
+            if let (Output::Log { mut reporter, .. }, Err(error)) = (self.output, result) {
+                reporter.tell(&Verdict::failed(error));
+            }
+            return;
+        };
+        if let Err(error) = result {
+            lock(&watched.reporter).tell(&Verdict::failed(error));
+        }
+        if let (false, Some(audience)) = (is_supervised, &*lock(&watched.audience)) {
+            audience.tell_the_end(status);
+        }
+    }
+}
+
+/// Fills in how a run ended, and gives its status. `ran` says whether its workload started.
+fn describe_end(state: &mut State, result: &Result<Outcome, Error>, ran: bool) -> u8 {
+    let status = match result {
+        Ok(outcome) => outcome.exit.status(),
+        Err(error) => {
+            state.error = sentence(error);
+            error.status()
+        }
+    };
+    // As docker: what never started stays as it was.
+    if ran {
+        state.status = Status::Exited;
+        state.finished = time::now();
+    }
+    state.exit_code = status;
+    state.pid = 0;
+    status
+}
+
+impl Watch {
+    /// Makes the machine reachable: `deliver` gives signals to the workload.
+    pub fn listen(&self, deliver: impl Fn(Signal) + Send + 'static) -> io::Result<()> {
+        let watch = self.clone();
+        let control = Control::open(&self.0.folder)?;
+        let audience = control.serve(move |request, _files| match request {
+            Request::Signal { number } => match Signal::from_number(number) {
+                Some(signal) => {
+                    watch.note_end(number);
+                    deliver(signal);
+                    Reply::Done
+                }
+                None => Reply::Refused {
+                    text: format!("knows no signal {number}"),
+                },
+            },
+        })?;
+        *lock(&self.0.audience) = Some(audience);
+        Ok(())
+    }
+
+    /// The workload has started.
+    pub fn start(&self) {
+        let watched = &self.0;
+        if let Some(log) = &watched.log {
+            let followed = mem::take(&mut *lock(&watched.outputs))
+                .into_iter()
+                .map(|(stream, reader)| log.follow(stream, reader));
+            // Without a thread the output is lost, and the pipe's closed end says so to the workload.
+            lock(&watched.writers).extend(followed.flatten());
+        }
+        let mut state = lock(&watched.state);
+        state.status = Status::Running;
+        state.pid = process::id();
+        state.started = time::now();
+        state.error.clear();
+        // A machine that is not seen to run can still be reached by its lock.
+        let _unseen = watched.folder.write_state(&state);
+        drop(state);
+        lock(&watched.reporter).tell(&Verdict::Started);
+    }
+
+    /// Whether `number` is meant to end the machine: then it is not started again.
+    fn note_end(&self, number: u8) {
+        if number != Signal::KILL.number() && number != self.0.stop_signal {
+            return;
+        }
+        let mut state = lock(&self.0.state);
+        state.stopping = true;
+        // It counts here in any case; the file is for who comes after this process.
+        let _unseen = self.0.folder.write_state(&state);
+    }
+
+    /// Waits until the log has everything; gives the state so far.
+    fn finish(&self) -> State {
+        lock(&self.0.outputs).clear();
+        for writer in mem::take(&mut *lock(&self.0.writers)) {
+            // A panic there has been told already.
+            let _told = writer.join();
+        }
+        let mut state = lock(&self.0.state).clone();
+        match self.0.log.as_ref().map_or(0, Log::lost) {
+            0 => {}
+            lost => {
+                state.error =
+                    format!("{lost} bytes of its output are lost: the disk did not take them")
+            }
+        }
+        state
+    }
+}
+
+/// Makes the machine of a request, on its own.
+pub(super) fn register(
+    machines: &Machines,
+    id: &Id,
+    reference: &str,
+    request: RunRequest,
+    (image, spec): (&Image, &RunSpec),
+) -> Result<Held, Error> {
+    let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+    let process = &spec.process;
+    let wanted = request.name.clone();
+    let id_file = request.lifecycle.id_file.clone();
+    let held = machines.create(id.clone(), wanted.as_deref(), |name| Record {
+        id: id.clone(),
+        name,
+        created: time::now(),
+        image: reference.to_owned(),
+        image_id: image.id.to_string(),
+        resolved: Resolved {
+            command: process.argv.iter().map(text).collect(),
+            env: process.env.iter().map(text).collect(),
+            workdir: text(&process.cwd),
+            user: text(&process.user),
+            hostname: spec.hostname.clone(),
+            memory: spec.memory,
+            cpus: spec.cpus,
+            stop_signal: spec.stop_signal.number(),
+        },
+        request,
+    })?;
+    if let Some(path) = id_file
+        && let Err(source) = write_new(&path, id.long())
+    {
+        machines.remove(&held)?;
+        return Err(Error::IdFile { path, source });
+    }
+    Ok(held)
+}
+
+/// Writes a file that must not be there yet.
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    File::create_new(path)?.write_all(text.as_bytes())
+}
+
+/// Whether a machine of this policy needs somebody who outlives its runs.
+pub(super) fn needs_supervisor(restart: Restart) -> bool {
+    restart != Restart::No
+}
+
+/// This process's own streams.
+fn own_streams() -> io::Result<[OwnedFd; 3]> {
+    Ok([
+        io::stdin().as_fd().try_clone_to_owned()?,
+        io::stdout().as_fd().try_clone_to_owned()?,
+        io::stderr().as_fd().try_clone_to_owned()?,
+    ])
+}
+
+/// Silence for a process without streams: /dev/null.
+pub(super) fn null() -> io::Result<File> {
+    File::options().read(true).write(true).open("/dev/null")
+}
