@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::scratch;
 use super::trees::{TREES, is_leased};
-use super::{Store, failed};
+use super::{Image, Store, failed};
 use crate::image::directory::remove;
 use crate::image::error::Error;
 
@@ -61,11 +61,16 @@ impl Store {
     /// never finished. Disks and own files of named images are made again when they are needed. A
     /// running machine keeps the files that it has open, and a container its tree.
     pub fn prune(&self) -> Result<Reclaimed, Error> {
+        self.prune_unless(|_| false)
+    }
+
+    /// The same, but images without a name stay that somebody needs: who, `is_needed` knows.
+    pub fn prune_unless(&self, is_needed: impl Fn(&Image) -> bool) -> Result<Reclaimed, Error> {
         let _lock = self.lock_exclusive()?;
         let (named, nameless): (Vec<_>, Vec<_>) = self
             .images()?
             .into_iter()
-            .partition(|image| !image.names.is_empty());
+            .partition(|image| !image.names.is_empty() || is_needed(image));
         let mut reclaimed = Reclaimed::default();
         for name in self.names_in("tmp")? {
             let path = self.root.join("tmp").join(name);
