@@ -35,3 +35,6 @@ pub use log::{Cursor, Log, Piece, Stream};
 pub use record::{Record, Resolved};
 pub use registry::{Held, Machine, Machines};
 pub use state::{State, Status};
+
+#[cfg(test)]
+mod tests;

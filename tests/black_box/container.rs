@@ -271,7 +271,7 @@ fn a_wrong_runtime_is_one_clear_line() {
 }
 
 /// What a run could leave on the host: mounts, control groups, and what lies in the store.
-fn remains(husk: &Husk) -> Vec<String> {
+pub fn remains(husk: &Husk) -> Vec<String> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let home = husk.home().to_str().unwrap().to_owned();
     let mounts = mounts.lines().filter(|line| line.contains(&home));
@@ -292,7 +292,7 @@ fn remains(husk: &Husk) -> Vec<String> {
 }
 
 /// The processes that were started with this store in their environment.
-fn processes(husk: &Husk) -> Vec<String> {
+pub fn processes(husk: &Husk) -> Vec<String> {
     let variable = format!("HUSK_HOME={}", husk.home().display());
     let all = fs::read_dir("/proc").unwrap();
     let pids = all.filter_map(|entry| entry.unwrap().file_name().into_string().ok());

@@ -100,8 +100,8 @@ impl Husk {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_husk"));
         let (verb, rest) = args.split_at(args.len().min(1));
-        let behind =
-            (verb == ["run"] && self.wall == Wall::Container).then_some(["--wall", "container"]);
+        let behind = (matches!(verb, ["run" | "create"]) && self.wall == Wall::Container)
+            .then_some(["--wall", "container"]);
         command
             .args(verb)
             .args(behind.into_iter().flatten())
