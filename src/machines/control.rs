@@ -100,6 +100,12 @@ impl Control {
         })
     }
 
+    /// Removes the socket from `folder`: nobody comes from here on.
+    pub fn close(folder: &Folder) {
+        // It may never have been there; and a stale one is nobody's, and in nobody's way.
+        let _absent = unlinkat(folder, CONTROL, AtFlags::empty());
+    }
+
     /// Answers requests on a thread of its own, as long as this process lives.
     pub fn serve(
         mut self,

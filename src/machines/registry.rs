@@ -18,7 +18,7 @@ use super::folder::{Folder, Lock};
 use super::id::{Id, is_hex};
 use super::name::{invent, nearest};
 use super::record::Record;
-use super::state::State;
+use super::state::{State, Status};
 use crate::spec::{check_name, time};
 
 /// Only their owner looks into machines.
@@ -362,7 +362,11 @@ impl Machines {
         if running_only && !state.status.needs_keeper() {
             return Ok(Look::Resting);
         }
-        Ok(match folder.record()? {
+        let record = folder.record()?;
+        if state.status == Status::Exited && record.as_ref().is_some_and(|r| r.lifecycle().remove) {
+            return self.finish_removal(folder);
+        }
+        Ok(match record {
             Some(record) => Look::Machine(Box::new(Machine {
                 record,
                 kept: state.status.needs_keeper(),
@@ -371,6 +375,23 @@ impl Machines {
             })),
             None => Look::Unfinished,
         })
+    }
+
+    /// A machine with `--rm` whose keeper was killed before it could remove it.
+    fn finish_removal(&self, folder: Folder) -> Result<Look, Error> {
+        if let Some(lock) = folder.try_lock_once()?
+            && let Some(record) = folder.record()?
+        {
+            let state = folder.state()?;
+            let machine = Machine {
+                record,
+                state,
+                kept: true,
+                folder,
+            };
+            self.remove(&Held { machine, lock })?;
+        }
+        Ok(Look::Gone)
     }
 
     /// Removes what has no record, and nobody who is about to write one.

@@ -24,12 +24,12 @@ use std::time::Instant;
 use rustix::process::{Signal as KernelSignal, set_parent_process_death_signal, setsid};
 use serde::{Deserialize, Serialize};
 
-use super::life::{Life, needs_supervisor, null, register};
+use super::life::{Life, needs_supervisor, register};
 use super::{Error, find, run_once};
 use crate::image::{Image, Store};
 use crate::machines::{Control, Held, Id, Lock, Machines, Reply, Request, State, Status};
 use crate::spec::{Backoff, Missing, OciRuntime, RunRequest, Signal, Wall, time};
-use crate::sys::fork::fork;
+use crate::sys::fork::{fork, keep_only};
 use crate::timeline::Timeline;
 
 /// The verb by which the binary becomes a keeper. Not for people.
@@ -183,15 +183,19 @@ pub fn keep(id: &str) -> ExitCode {
 fn take_over(id: &str) -> Result<(), Error> {
     let lock = Lock::from(io::stdin().as_fd().try_clone_to_owned()?);
     let report = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    rustix::stdio::dup2_stdin(null()?)?;
-    rustix::stdio::dup2_stdout(null()?)?;
+    // What else a shell had open is not to stay open as long as the machine runs.
+    keep_only(&[lock.as_fd(), report.as_fd()])?;
     let mut reporter = Reporter(Some(report));
     let held = machines()
         .and_then(|machines| Ok(machines.adopt(id, lock)?))
         .inspect_err(|error| reporter.tell(&Verdict::failed(error)))?;
     match needs_supervisor(held.machine.record.lifecycle().restart) {
         false => run_kept(held, reporter, false),
-        true => supervise(&held, reporter),
+        true => {
+            let kept = supervise(&held, reporter);
+            Control::close(&held.machine.folder);
+            kept
+        }
     }
 }
 
@@ -234,7 +238,7 @@ fn supervise(held: &Held, reporter: Reporter) -> Result<(), Error> {
             return Ok(());
         }
         let wait = backoff.next(begun.elapsed());
-        if pause(held, &mut state, begun + begun.elapsed() + wait)? {
+        if pause(held, &mut state, Instant::now() + wait)? {
             return Ok(());
         }
         state.restarts += 1;

@@ -168,6 +168,9 @@ impl Life {
         if again && lifecycle.restart.applies(status, state.restarts) {
             state.status = Status::Restarting;
         }
+        if !is_supervised {
+            Control::close(&held.machine.folder);
+        }
         // A state that cannot be written says "running", and the lock that nobody lives.
         let _written = match lifecycle.remove {
             true => self.machines.remove(&held),
@@ -191,7 +194,12 @@ impl Life {
 /// Fills in how a run ended, and gives its status. `ran` says whether its workload started.
 fn describe_end(state: &mut State, result: &Result<Outcome, Error>, ran: bool) -> u8 {
     let status = match result {
-        Ok(outcome) => outcome.exit.status(),
+        Ok(outcome) => {
+            if outcome.timed_out {
+                "its workload ran longer than --timeout".clone_into(&mut state.error);
+            }
+            outcome.exit.status()
+        }
         Err(error) => {
             state.error = sentence(error);
             error.status()
@@ -335,9 +343,4 @@ fn own_streams() -> io::Result<[OwnedFd; 3]> {
         io::stdout().as_fd().try_clone_to_owned()?,
         io::stderr().as_fd().try_clone_to_owned()?,
     ])
-}
-
-/// Silence for a process without streams: /dev/null.
-pub(super) fn null() -> io::Result<File> {
-    File::options().read(true).write(true).open("/dev/null")
 }

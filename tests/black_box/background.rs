@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::container::{processes, remains};
-use crate::husk::{Husk, Said, WALLS, Wall};
+use crate::husk::{Husk, Said, WALLS, Wall, said};
 
 /// Says what it is asked, and ends by itself when asked to stop.
 const OBEDIENT: &str = "trap 'echo stopping; exit 3' TERM; echo out; echo err >&2; \
@@ -216,6 +216,51 @@ fn a_keeper_that_is_killed_takes_its_machine_along_and_ps_says_so() {
         well(husk.say(&["rm", "web"]));
         nothing_is_left(&husk);
     }
+}
+
+#[test]
+fn a_machine_that_was_to_be_removed_is_whatever_ends_it() {
+    let husk = container();
+    let sleep_long = ["busybox", "sleep", "1000"];
+    let words = ["run", "-d", "--rm", "--name", "web"];
+    for end in ["stop", "kill", "keeper"] {
+        well(husk.say(&[&words[..], &sleep_long].concat()));
+        match end {
+            "keeper" => kill(&pid(&husk, "web")),
+            "stop" => assert_eq!(well(husk.say(&["stop", "-t", "0", "web"])), "web\n"),
+            verb => assert_eq!(well(husk.say(&[verb, "web"])), "web\n"),
+        }
+        until("it is gone", || well(husk.say(&["ps", "-aq"])).is_empty());
+        nothing_is_left(&husk);
+    }
+    well(husk.say(&[&words[..], &["--timeout", "200ms"], &sleep_long].concat()));
+    until("its time is over", || {
+        well(husk.say(&["ps", "-aq"])).is_empty()
+    });
+    let words = ["run", "-d", "--name", "late", "--timeout", "200ms"];
+    well(husk.say(&[&words[..], &sleep_long].concat()));
+    assert_eq!(well(husk.say(&["wait", "late"])), "137\n");
+    let error = well(husk.say(&["inspect", "-f", "{{.State.Error}}", "late"]));
+    assert_eq!(error, "its workload ran longer than --timeout\n");
+    well(husk.say(&["rm", "late"]));
+    nothing_is_left(&husk);
+}
+
+#[test]
+fn a_keeper_holds_nothing_open_of_who_started_it() {
+    let husk = container();
+    let inner = husk.command(&["run", "-d", "--name", "web", "busybox", "sleep", "1000"]);
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "exec 7>&1; \"$@\" >/dev/null; echo started", "sh"])
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .env("HUSK_HOME", husk.home());
+    // Ends when nobody has the other end of the pipe any more.
+    let said = said(shell.output().unwrap());
+    assert_eq!(well(said), "started\n");
+    well(husk.say(&["rm", "-f", "web"]));
+    nothing_is_left(&husk);
 }
 
 #[test]
