@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by floor. A room imports only from lower floors, or from itself.
-const FLOORS: [(&str, u8); 14] = [
+const FLOORS: [(&str, u8); 15] = [
     ("sys", 0),
     ("timeline", 0),
     ("spec", 1),
