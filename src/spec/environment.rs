@@ -28,6 +28,13 @@ pub fn merge(image: &[String], hostname: &str, words: &[EnvWord]) -> Vec<Vec<u8>
         .collect()
 }
 
+/// Names the terminal that a process runs on, where nobody did: as docker does.
+pub fn name_terminal(env: &mut Vec<Vec<u8>>) {
+    if !env.iter().any(|pair| pair.starts_with(b"TERM=")) {
+        env.push(b"TERM=xterm".to_vec());
+    }
+}
+
 fn set(pairs: &mut Vec<(Vec<u8>, Vec<u8>)>, key: &[u8], value: &[u8]) {
     match pairs.iter_mut().find(|(known, _)| known == key) {
         Some((_, old)) => *old = value.to_vec(),
@@ -38,6 +45,17 @@ fn set(pairs: &mut Vec<(Vec<u8>, Vec<u8>)>, key: &[u8], value: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_has_the_name_that_somebody_gave_it_or_xterm() {
+        let mut env = vec![b"TERMINAL=no".to_vec()];
+        name_terminal(&mut env);
+        name_terminal(&mut env);
+        assert_eq!(env, [b"TERMINAL=no".to_vec(), b"TERM=xterm".to_vec()]);
+        let mut own = vec![b"TERM=screen".to_vec()];
+        name_terminal(&mut own);
+        assert_eq!(own, [b"TERM=screen".to_vec()]);
+    }
 
     #[test]
     fn the_last_word_wins_and_keeps_its_place() {

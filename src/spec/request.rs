@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use husk_init::job::Size;
 use serde::{Deserialize, Serialize};
 
 use super::container::Wall;
 use super::lifecycle::Lifecycle;
-use super::words;
+use super::{size, words};
 
 /// One word about the environment, in the order typed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +86,9 @@ pub struct RunRequest {
     pub probe: Option<Probe>,
     /// Connect stdin.
     pub stdin: bool,
+    /// Run on a pseudo-terminal of this size.
+    #[serde(with = "size")]
+    pub terminal: Option<Size>,
     /// Let the kernel speak on its console.
     pub verbose_console: bool,
     /// Count the guest's exits.

@@ -236,13 +236,18 @@ fn build_process(
         .iter()
         .filter_map(|l| problems.take(limits::parse_limit(l)));
     let limits = parsed.collect();
+    let mut env = environment::merge(&image.env, hostname, &request.env);
+    if request.terminal.is_some() {
+        environment::name_terminal(&mut env);
+    }
     Process {
         argv,
-        env: environment::merge(&image.env, hostname, &request.env),
+        env,
         cwd: cwd.into(),
         user: user.into(),
         limits,
         stdin: request.stdin,
+        terminal: request.terminal,
     }
 }
 

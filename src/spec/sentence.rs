@@ -40,6 +40,8 @@ pub fn describe(failure: &Failure, place: &str) -> String {
         Stage::Files => format!("{place} cannot write `{detail}`{why}"),
         Stage::Stream => format!("{place} cannot connect the workload's streams ({detail}){why}"),
         Stage::Fork => format!("{place} cannot start a process{why}: give it more --memory"),
+        Stage::Terminal => format!("{place} cannot make a terminal ({detail}){why}"),
+        Stage::Sessions => format!("{place} takes no more commands: {detail}"),
         Stage::Protocol => format!("{place} did not understand the host ({detail}){why}"),
     }
 }

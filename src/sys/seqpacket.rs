@@ -9,7 +9,7 @@ use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
-    accept_with, bind, connect, listen, recvmsg, sendmsg, socket_with, socketpair,
+    accept_with, bind, connect, listen, recvmsg, send, sendmsg, socket_with, socketpair,
 };
 use rustix::process::Pid;
 
@@ -125,6 +125,15 @@ impl Seqpacket {
             &mut control,
             SendFlags::NOSIGNAL,
         )?;
+        Ok(())
+    }
+
+    /// Sends one message without files, if there is room for it now.
+    pub fn send_now(&self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() > MAX_MESSAGE {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        send(&self.fd, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
         Ok(())
     }
 

@@ -1,18 +1,22 @@
 //! The guest's connections. The first frame of each says what it is: the control channel, or one
-//! of the streams, and each of those is there once. Everything else breaks the protocol.
+//! of the streams of a session that was asked for, and each of those is there once. Everything else
+//! breaks the protocol.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use husk_init::frame::{self, Frame, Stream};
 
-use super::relay::{Pulse, Stdio};
+use super::asker::SessionId;
+use super::client::Client;
 use super::talk::Event;
-use super::uplink::{self, MAX_CONNECTIONS, Report};
+use super::uplink::{self, MAX_CONNECTIONS, Order, Report};
 use crate::sys::lock::lock;
 use crate::sys::seqpacket::Seqpacket;
 
@@ -21,41 +25,81 @@ use crate::sys::seqpacket::Seqpacket;
 const MAX_ANSWER: u32 = 256 << 10;
 
 /// Frames that may wait for a guest that does not read; more are lost.
-const MAX_WAITING: usize = 64;
-
-/// What a connection can be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seat {
-    Control,
-    Stream(Stream),
-}
+const MAX_WAITING: usize = 1024;
 
 /// What the connections of one guest are connected to.
 #[derive(Debug)]
-struct Hall {
-    stdio: Stdio,
-    pulse: Arc<Pulse>,
-    free: Mutex<Vec<Seat>>,
+pub struct Hall {
+    seats: Mutex<Seats>,
+    /// Connections that the guest may open in all.
+    allowance: AtomicUsize,
+    /// The way to the machine's process.
+    uplink: Seqpacket,
     events: Sender<Event>,
 }
 
+/// Who may still connect.
+#[derive(Debug, Default)]
+struct Seats {
+    has_control: bool,
+    sessions: BTreeMap<u32, (Arc<Client>, Vec<Stream>)>,
+    /// The highest session that had seats, ever.
+    last: u32,
+}
+
+impl Hall {
+    /// A hall with seats for the control channel and the workload's `streams`, which `client` uses.
+    pub fn new(
+        uplink: Seqpacket,
+        (client, streams): (Arc<Client>, Vec<Stream>),
+        events: Sender<Event>,
+    ) -> Self {
+        let seats = Seats {
+            sessions: [(SessionId::WORKLOAD.0, (client, streams))].into(),
+            ..Seats::default()
+        };
+        Self {
+            seats: Mutex::new(seats),
+            allowance: AtomicUsize::new(MAX_CONNECTIONS),
+            uplink,
+            events,
+        }
+    }
+
+    /// Has seats for one session more, and the machine told to admit them; its report says when it
+    /// does.
+    pub fn invite(
+        &self,
+        session: u32,
+        client: Arc<Client>,
+        streams: Vec<Stream>,
+    ) -> io::Result<()> {
+        let connections = streams.len();
+        self.allowance.fetch_add(connections, Ordering::SeqCst);
+        {
+            let mut seats = lock(&self.seats);
+            seats.last = seats.last.max(session);
+            seats.sessions.insert(session, (client, streams));
+        }
+        let order = Order::Admit {
+            connections,
+            session,
+        };
+        uplink::send_now(&self.uplink, &order)
+    }
+
+    /// Takes the seats of a session that is over; what was not used of its allowance is none any more.
+    pub fn dismiss(&self, session: u32) {
+        if let Some((_, unused)) = lock(&self.seats).sessions.remove(&session) {
+            self.allowance.fetch_sub(unused.len(), Ordering::SeqCst);
+        }
+    }
+}
+
 /// Follows the machine's reports and turns them, and every connection of the guest, into events.
-/// Ends when the machine's process does. `with_stdin` says whether the guest may have stdin.
-pub fn follow(
-    uplink: Seqpacket,
-    (stdio, with_stdin): (Stdio, bool),
-    pulse: Arc<Pulse>,
-    events: Sender<Event>,
-) -> io::Result<()> {
-    let stdin = with_stdin.then_some(Stream::Stdin);
-    let streams = stdin.into_iter().chain([Stream::Stdout, Stream::Stderr]);
-    let free = streams.map(Seat::Stream).chain([Seat::Control]).collect();
-    let hall = Arc::new(Hall {
-        stdio,
-        pulse,
-        free: Mutex::new(free),
-        events,
-    });
+/// Ends when the machine's process does.
+pub fn follow(hall: Arc<Hall>) -> io::Result<()> {
+    let uplink = hall.uplink.try_clone()?;
     thread::Builder::new()
         .name("uplink".to_owned())
         .spawn(move || {
@@ -71,7 +115,7 @@ fn listen_to_machine(uplink: &Seqpacket, hall: &Arc<Hall>) {
     while let Ok(Some((report, files))) = uplink::receive::<Report>(uplink) {
         if let Report::Connected { port } = report {
             // What is one too many, or nobody's, is closed here.
-            if port == frame::PORT && connections < MAX_CONNECTIONS {
+            if port == frame::PORT && connections < hall.allowance.load(Ordering::SeqCst) {
                 connections += 1;
                 accept(files, hall);
             }
@@ -112,25 +156,45 @@ impl Hall {
         };
         match first {
             Frame::Hello => {
-                self.take(Seat::Control)?;
+                self.take_control()?;
                 self.converse(connection).map_err(|error| error.to_string())
             }
-            Frame::Attach { session: 0, stream } => {
-                self.take(Seat::Stream(stream))?;
-                let carried = self.stdio.carry(stream, connection, &self.pulse);
-                let _over = self.events.send(Event::Closed(stream, carried));
+            Frame::Attach { session, stream } => {
+                if let Some(client) = self.take(session, stream)? {
+                    let carried = client.carry(stream, connection);
+                    let _over = self.events.send(Event::Closed(session, stream, carried));
+                }
                 Ok(())
             }
             _ => Err("a connection began with the wrong frame".to_owned()),
         }
     }
 
-    fn take(&self, seat: Seat) -> Result<(), String> {
-        let mut free = lock(&self.free);
-        let at = free.iter().position(|other| *other == seat);
-        let at = at.ok_or_else(|| format!("a {seat:?} that it may not have, or has already"))?;
+    fn take_control(&self) -> Result<(), String> {
+        match std::mem::replace(&mut lock(&self.seats).has_control, true) {
+            false => Ok(()),
+            true => Err("a control channel, which it has already".to_owned()),
+        }
+    }
+
+    /// Who uses the stream; nobody, if its session is over: the guest may not know yet.
+    fn take(&self, session: u32, stream: Stream) -> Result<Option<Arc<Client>>, String> {
+        let mut seats = lock(&self.seats);
+        let last = seats.last;
+        let Some((client, free)) = seats.sessions.get_mut(&session) else {
+            return match session <= last {
+                true => Ok(None),
+                false => Err(format!(
+                    "a stream of session {session}, which nobody asked for"
+                )),
+            };
+        };
+        let at = free.iter().position(|other| *other == stream);
+        let at = at.ok_or_else(|| {
+            format!("a {stream:?} of session {session} that it may not have, or has already")
+        })?;
         free.swap_remove(at);
-        Ok(())
+        Ok(Some(Arc::clone(client)))
     }
 
     /// The control channel: frames both ways, each way on a thread of its own, because a guest that
@@ -167,9 +231,10 @@ impl Hall {
 pub struct Orders(SyncSender<Frame>);
 
 impl Orders {
-    /// Sends without waiting. A guest that is gone, or does not read, misses it.
-    pub fn send(&self, frame: Frame) {
-        let _missed = self.0.try_send(frame);
+    /// Sends without waiting; whether there was room. A guest that is gone, or does not read, misses
+    /// it.
+    pub fn send(&self, frame: Frame) -> bool {
+        self.0.try_send(frame).is_ok()
     }
 
     /// To nobody.
@@ -177,6 +242,13 @@ impl Orders {
     pub fn to_nobody() -> Self {
         Self(sync_channel(1).0)
     }
+}
+
+/// A way for frames, and its other end, with room for so many.
+#[cfg(test)]
+pub fn tests_orders(room: usize) -> (Orders, Receiver<Frame>) {
+    let (frames, waiting) = sync_channel(room);
+    (Orders(frames), waiting)
 }
 
 fn send_all(waiting: &Receiver<Frame>, mut control: UnixStream) {
@@ -195,14 +267,17 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
-    use husk_init::job::Job;
+    use husk_init::job::{Job, Process};
 
+    use super::super::client::streams_of;
+    use super::super::relay::Stdio;
     use super::*;
 
     /// The machine's end of an uplink, and what `husk run` makes of it.
     struct Machine {
         uplink: Seqpacket,
         events: Receiver<Event>,
+        hall: Arc<Hall>,
     }
 
     impl Machine {
@@ -215,8 +290,19 @@ mod tests {
             };
             let (ours, uplink) = Seqpacket::pair().unwrap();
             let (sender, events) = channel();
-            follow(ours, (stdio, with_stdin), Arc::default(), sender).unwrap();
-            Self { uplink, events }
+            let process = Process {
+                stdin: with_stdin,
+                ..Process::default()
+            };
+            let client = Arc::new(Client::new(stdio, &process).unwrap());
+            let workload = (client, streams_of(&process));
+            let hall = Arc::new(Hall::new(ours, workload, sender));
+            follow(Arc::clone(&hall)).unwrap();
+            Self {
+                uplink,
+                events,
+                hall,
+            }
         }
 
         fn connect(&self, port: u32) -> UnixStream {
@@ -227,8 +313,12 @@ mod tests {
         }
 
         fn attach(&self, stream: Stream) -> UnixStream {
+            self.attach_to(0, stream)
+        }
+
+        fn attach_to(&self, session: u32, stream: Stream) -> UnixStream {
             let mut guest = self.connect(frame::PORT);
-            let attach = Frame::Attach { session: 0, stream };
+            let attach = Frame::Attach { session, stream };
             attach.send(&mut guest).unwrap();
             guest
         }
@@ -279,10 +369,13 @@ mod tests {
             panic!("the guest said hello");
         };
         let mut job = Job::default();
-        job.process.env = vec![vec![b'x'; 4 << 20]];
+        job.process.env = vec![vec![b'x'; 1 << 18]];
+        let mut lost = false;
         for _ in 0..2 * MAX_WAITING {
-            orders.send(Frame::Job(Box::new(job.clone())));
+            let heard = orders.send(Frame::Job(Box::new(job.clone())));
+            lost |= !heard;
         }
+        assert!(lost);
         Frame::Finished.send(&mut control).unwrap();
         assert!(matches!(machine.next(), Event::Frame(Frame::Finished)));
     }
@@ -307,6 +400,75 @@ mod tests {
             .collect();
         let mut refused = machine.connect(frame::PORT);
         assert_eq!(refused.read(&mut [0; 1]).unwrap(), 0);
+    }
+
+    fn null_client() -> Arc<Client> {
+        let null = || File::open("/dev/null").unwrap().into();
+        let stdio = Stdio {
+            stdin: null(),
+            stdout: null(),
+            stderr: null(),
+        };
+        Arc::new(Client::new(stdio, &Process::default()).unwrap())
+    }
+
+    #[test]
+    fn a_session_has_the_streams_that_it_was_invited_with_and_each_once() {
+        let machine = Machine::new(false);
+        let stdout = vec![Stream::Stdout];
+        machine.hall.invite(3, null_client(), stdout).unwrap();
+        let order = uplink::receive(&machine.uplink)
+            .unwrap()
+            .map(|(order, _)| order);
+        let admit = Order::Admit {
+            connections: 1,
+            session: 3,
+        };
+        assert_eq!(order, Some(admit));
+        drop(machine.attach_to(3, Stream::Stdout));
+        assert!(matches!(
+            machine.next(),
+            Event::Closed(3, Stream::Stdout, Ok(()))
+        ));
+        let _again = machine.attach_to(3, Stream::Stdout);
+        machine.breaks_the_protocol();
+        for stream in [Stream::Stdin, Stream::Terminal] {
+            let _never = machine.attach_to(3, stream);
+            machine.breaks_the_protocol();
+        }
+        let _unasked = machine.attach_to(4, Stream::Stdout);
+        machine.breaks_the_protocol();
+    }
+
+    #[test]
+    fn a_session_that_is_over_is_hung_up_on_and_its_unused_connections_are_none() {
+        let machine = Machine::new(false);
+        let streams = vec![Stream::Stdout, Stream::Stderr];
+        machine.hall.invite(2, null_client(), streams).unwrap();
+        let mut late = machine.attach_to(1, Stream::Stdout);
+        assert_eq!(late.read(&mut [0; 1]).unwrap(), 0);
+        drop(machine.attach_to(2, Stream::Stdout));
+        assert!(matches!(
+            machine.next(),
+            Event::Closed(2, Stream::Stdout, Ok(()))
+        ));
+        machine.hall.dismiss(2);
+        let mut late = machine.attach_to(2, Stream::Stderr);
+        assert_eq!(late.read(&mut [0; 1]).unwrap(), 0);
+        let seated: Vec<_> = (3..=MAX_CONNECTIONS)
+            .map(|_| machine.connect(frame::PORT))
+            .collect();
+        let mut refused = machine.connect(frame::PORT);
+        assert_eq!(refused.read(&mut [0; 1]).unwrap(), 0);
+        drop(seated);
+    }
+
+    #[test]
+    fn a_machine_that_does_not_read_its_orders_is_not_waited_for() {
+        let machine = Machine::new(false);
+        let invite = |session| machine.hall.invite(session, null_client(), vec![]);
+        let refused = (1..100_000).find_map(|session| invite(session).err());
+        assert_eq!(refused.unwrap().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

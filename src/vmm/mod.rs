@@ -4,23 +4,27 @@
 //! to init through it ([`talk`]). The machine's process ([`serve`]) builds the machine from open
 //! files alone and runs it; it holds no path, and dies with its parent.
 
+mod asker;
 mod build;
 mod channels;
+mod client;
 mod console;
 mod error;
 mod launch;
 mod machine;
 mod relay;
 mod serve;
+mod sessions;
 mod slots;
 mod talk;
 mod uplink;
 mod vcpu_thread;
 mod wall;
 
+pub use asker::{Answer, Asked, Asker, Refusal, SessionId, prepare};
 pub use error::Error;
 pub use launch::{Launched, MACHINE_NAME, MACHINE_VERB, launch};
 pub use relay::Stdio;
 pub use serve::serve;
-pub use talk::{Asked, Asker, Topic, prepare};
+pub use talk::Topic;
 pub use wall::run;

@@ -1,16 +1,14 @@
-//! The three streams between `husk run` and the workload: raw bytes, a thread each.
+//! The streams between a user and a session: raw bytes, a thread each.
 //!
 //! They are read and written, not spliced, so not by `io::copy`: a splice into a pipe holds the pipe
 //! while it waits for more to come, and who reads the other end gets nothing until then.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use husk_init::frame::Stream;
 use rustix::event::{PollFd, PollFlags, poll};
 
 /// Bytes carried at once.
@@ -40,9 +38,13 @@ pub struct Pulse {
 impl Pulse {
     /// Whether bytes flowed since this was asked last, or wait for the user.
     pub fn beats(&self) -> bool {
+        self.flows() || self.giving.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether bytes flowed since this was asked last, whoever waits for whom now.
+    pub fn flows(&self) -> bool {
         let beats = self.beats.load(Ordering::SeqCst);
-        let news = self.counted.swap(beats, Ordering::SeqCst) != beats;
-        news || self.giving.load(Ordering::SeqCst) > 0
+        self.counted.swap(beats, Ordering::SeqCst) != beats
     }
 
     /// Hands bytes to the user, who may take them late.
@@ -64,49 +66,76 @@ impl Stdio {
             stderr: io::stderr().as_fd().try_clone_to_owned()?,
         })
     }
-
-    /// Carries `stream` over `guest` until either side closes it; the error is what kept the
-    /// user's side from taking or giving bytes.
-    pub fn carry(&self, stream: Stream, guest: UnixStream, pulse: &Pulse) -> io::Result<()> {
-        match stream {
-            Stream::Stdin => feed(File::from(self.stdin.try_clone()?), guest),
-            Stream::Stdout => drain(guest, File::from(self.stdout.try_clone()?), pulse),
-            Stream::Stderr => drain(guest, File::from(self.stderr.try_clone()?), pulse),
-        }
-    }
 }
 
-/// The user's bytes to the workload. That the workload stopped reading is its own affair.
-fn feed(mut user: File, mut guest: UnixStream) -> io::Result<()> {
+/// The user's bytes to the workload, until their end, or the guest's, or until `leaving` hangs up.
+/// That the workload stopped reading is its own affair.
+pub fn feed(mut user: File, mut guest: &UnixStream, leaving: &PipeReader) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
-    let fed = loop {
-        match take(&mut user, &mut buffer) {
-            Ok(0) => break Ok(()),
-            Ok(count) if guest.write_all(&buffer[..count]).is_err() => break Ok(()),
-            Ok(_) => {}
-            Err(error) => break Err(error),
-        }
-    };
-    // Fails only when the guest is gone, and then nobody waits for an end of file.
-    let _gone = guest.shutdown(Shutdown::Write);
-    fed
-}
-
-/// The workload's bytes to the user. When the user's reader is gone the stream is closed towards
-/// the guest, where the workload gets SIGPIPE as it would on a pipe.
-fn drain(mut guest: UnixStream, mut user: File, pulse: &Pulse) -> io::Result<()> {
-    let mut buffer = vec![0; CHUNK];
-    // A guest that is gone has no more bytes, however it went.
-    while let Ok(count @ 1..) = take(&mut guest, &mut buffer) {
-        if let Err(error) = pulse.give(|| give(&mut user, &buffer[..count])) {
-            let _gone = guest.shutdown(Shutdown::Both);
-            return match error.kind() {
-                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Ok(()),
-                _ => Err(error),
-            };
+    while wait_for_user(&user, guest, leaving)? {
+        match take(&mut user, &mut buffer)? {
+            0 => break,
+            count if guest.write_all(&buffer[..count]).is_err() => break,
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// Waits for bytes of the user's; false when nobody is left to take or to give some. A byte that is
+/// not for this session any more is left where it is: the file may be a terminal that others read.
+fn wait_for_user(user: &File, guest: &UnixStream, leaving: &PipeReader) -> io::Result<bool> {
+    let mut entries = [
+        PollFd::new(user, PollFlags::IN),
+        PollFd::new(guest, PollFlags::empty()),
+        PollFd::new(leaving, PollFlags::empty()),
+    ];
+    loop {
+        match poll(&mut entries, None) {
+            Ok(_) => break,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    let [_, guest, leaving] = entries.map(|entry| entry.revents());
+    Ok(guest.is_empty() && leaving.is_empty())
+}
+
+/// The workload's bytes to the user. When the user's reader is gone the stream is closed towards
+/// the guest, where the workload gets SIGPIPE as it would on a pipe; when the user is `gone`, they
+/// are dropped.
+pub fn drain(
+    guest: &UnixStream,
+    mut user: File,
+    pulse: &Pulse,
+    gone: &AtomicBool,
+) -> io::Result<()> {
+    let mut guest = guest;
+    let mut buffer = vec![0; CHUNK];
+    // A guest that is gone has no more bytes, however it went.
+    while let Ok(count @ 1..) = take(&mut guest, &mut buffer) {
+        let given = pulse.give(|| match gone.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => give(&mut user, &buffer[..count]),
+        });
+        match given {
+            Err(error) if !gone.load(Ordering::SeqCst) => {
+                return match error.kind() {
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Ok(()),
+                    _ => Err(error),
+                };
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The workload's bytes to nobody.
+pub fn drop_all(guest: &UnixStream) {
+    let mut guest = guest;
+    let mut buffer = vec![0; CHUNK];
+    while let Ok(1..) = take(&mut guest, &mut buffer) {}
 }
 
 /// Reads once, waiting for bytes also where somebody made the file non-blocking.
@@ -148,22 +177,51 @@ fn wait(file: &impl AsFd, wanted: PollFlags) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::sync::{Arc, mpsc};
     use std::thread;
     use std::time::Duration;
 
+    use std::io::PipeWriter;
+
+    use husk_init::frame::Stream;
+    use husk_init::job::Process;
     use rustix::fs::{OFlags, fcntl_setfl};
 
+    use super::super::client::Client;
     use super::*;
+
+    fn client(stdin: OwnedFd, stdout: OwnedFd) -> Client {
+        let stderr = File::open("/dev/null").unwrap().into();
+        let stdio = Stdio {
+            stdin,
+            stdout,
+            stderr,
+        };
+        Client::new(stdio, &Process::default()).unwrap()
+    }
+
+    fn carry_output(guest: UnixStream, to: PipeWriter, pulse: &Pulse) -> io::Result<()> {
+        let drained = drain(
+            &guest,
+            OwnedFd::from(to).into(),
+            pulse,
+            &AtomicBool::new(false),
+        );
+        drop(guest);
+        drained
+    }
+
+    fn carry_input(guest: UnixStream, from: PipeReader) -> io::Result<()> {
+        let null = File::open("/dev/null").unwrap().into();
+        client(from.into(), null).carry(Stream::Stdin, guest)
+    }
 
     #[test]
     fn a_closed_reader_closes_the_guests_stream() {
         let (guest, mut workload) = UnixStream::pair().unwrap();
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let relay = thread::spawn(move || {
-            drain(guest, File::from(OwnedFd::from(writer)), &Pulse::default())
-        });
+        let relay = thread::spawn(move || carry_output(guest, writer, &Pulse::default()));
         workload.write_all(b"nobody reads this").unwrap();
         assert!(relay.join().unwrap().is_ok());
         assert_eq!(workload.read(&mut [0; 1]).unwrap_or(0), 0);
@@ -174,9 +232,7 @@ mod tests {
     fn what_the_workload_says_is_heard_while_it_goes_on() {
         let (guest, mut workload) = UnixStream::pair().unwrap();
         let (reader, writer) = io::pipe().unwrap();
-        let relay = thread::spawn(move || {
-            drain(guest, File::from(OwnedFd::from(writer)), &Pulse::default())
-        });
+        let relay = thread::spawn(move || carry_output(guest, writer, &Pulse::default()));
         for word in [b"first", b"other"] {
             workload.write_all(word).unwrap();
             // The relay waits for more before anybody reads.
@@ -201,7 +257,7 @@ mod tests {
         let (reader, mut writer) = io::pipe().unwrap();
         writer.write_all(b"all of it").unwrap();
         drop(writer);
-        feed(File::from(OwnedFd::from(reader)), guest).unwrap();
+        carry_input(guest, reader).unwrap();
         let mut text = String::new();
         workload.read_to_string(&mut text).unwrap();
         assert_eq!(text, "all of it");
@@ -211,7 +267,7 @@ mod tests {
     fn a_machine_that_dies_with_stdin_unread_is_no_failure_of_stdin() {
         let (guest, machine) = UnixStream::pair().unwrap();
         let (reader, mut writer) = io::pipe().unwrap();
-        let relay = thread::spawn(move || feed(File::from(OwnedFd::from(reader)), guest));
+        let relay = thread::spawn(move || carry_input(guest, reader));
         let user = thread::spawn(move || while writer.write_all(&[7; 4096]).is_ok() {});
         // Until the socket is full and the relay waits in its write.
         thread::sleep(Duration::from_millis(300));
@@ -225,9 +281,7 @@ mod tests {
         let (guest, mut workload) = UnixStream::pair().unwrap();
         let (mut reader, writer) = io::pipe().unwrap();
         fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
-        let relay = thread::spawn(move || {
-            drain(guest, File::from(OwnedFd::from(writer)), &Pulse::default())
-        });
+        let relay = thread::spawn(move || carry_output(guest, writer, &Pulse::default()));
         let sender = thread::spawn(move || workload.write_all(&[7; 1 << 20]));
         thread::sleep(Duration::from_millis(100));
         let mut heard = Vec::new();
@@ -243,8 +297,7 @@ mod tests {
         let (guest, mut workload) = UnixStream::pair().unwrap();
         let (mut reader, writer) = io::pipe().unwrap();
         let beating = std::sync::Arc::clone(&pulse);
-        let relay =
-            thread::spawn(move || drain(guest, File::from(OwnedFd::from(writer)), &beating));
+        let relay = thread::spawn(move || carry_output(guest, writer, &beating));
         assert!(!pulse.beats());
         workload.write_all(&vec![7; 150_000]).unwrap();
         thread::sleep(Duration::from_millis(100));
@@ -253,5 +306,61 @@ mod tests {
         reader.read_to_end(&mut Vec::new()).unwrap();
         relay.join().unwrap().unwrap();
         assert!(pulse.beats() && !pulse.beats());
+    }
+
+    #[test]
+    fn a_user_who_leaves_closes_stdin_and_stops_no_writer() {
+        let (input, _typing) = io::pipe().unwrap();
+        let (_never_read, output) = io::pipe().unwrap();
+        let user = Arc::new(client(input.into(), output.into()));
+        let pairs = [Stream::Stdin, Stream::Stdout].map(|stream| {
+            let (guest, workload) = UnixStream::pair().unwrap();
+            let user = Arc::clone(&user);
+            (thread::spawn(move || user.carry(stream, guest)), workload)
+        });
+        let [(stdin, mut reads), (stdout, mut writes)] = pairs;
+        // More than the user's pipe and the socket hold: the relay waits for the user.
+        let writer = thread::spawn(move || writes.write_all(&[7; 4 << 20]));
+        thread::sleep(Duration::from_millis(200));
+        assert!(!writer.is_finished());
+        user.leave();
+        writer.join().unwrap().unwrap();
+        assert_eq!(reads.read(&mut [0; 1]).unwrap(), 0);
+        stdin.join().unwrap().unwrap();
+        assert!(
+            !stdout.is_finished(),
+            "its user's pipe is full, and others hold it"
+        );
+    }
+
+    #[test]
+    fn who_types_is_not_waited_for_when_the_terminal_has_ended() {
+        let (input, mut typing) = io::pipe().unwrap();
+        let mut after = input.try_clone().unwrap();
+        let (guest, terminal) = UnixStream::pair().unwrap();
+        let process = Process {
+            stdin: true,
+            ..Process::default()
+        };
+        let null = || {
+            File::options()
+                .write(true)
+                .open("/dev/null")
+                .unwrap()
+                .into()
+        };
+        let stdio = Stdio {
+            stdin: input.into(),
+            stdout: null(),
+            stderr: null(),
+        };
+        let user = Client::new(stdio, &process).unwrap();
+        drop(terminal);
+        user.carry(Stream::Terminal, guest).unwrap();
+        thread::sleep(Duration::from_millis(100));
+        typing.write_all(b"x").unwrap();
+        let mut byte = [0];
+        after.read_exact(&mut byte).unwrap();
+        assert_eq!(&byte, b"x", "left for whoever reads next");
     }
 }

@@ -1,13 +1,13 @@
 //! The process of a machine, from the inside: takes its orders with their files, builds, runs, and
 //! ends with its parent.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::thread;
 
@@ -65,15 +65,16 @@ fn run_machine(uplink: &Arc<Seqpacket>) -> Result<Stopped, Error> {
     let first = VcpuThread::spawn(0).map_err(Error::Process)?;
     let vm = first.start(move || Ok((Vm::new(&kvm)?, kvm)));
     let (spec, files, shares) = take_build(uplink)?;
-    let connector = Box::new(Uplink::new(Arc::clone(uplink)));
+    let connector = Uplink::new(Arc::clone(uplink));
+    let left = Arc::clone(&connector.left);
     let parts = Parts {
         shares: open_shares(&spec, shares)?,
-        ..sort_files(&spec, (first, vm), files, connector)?
+        ..sort_files(&spec, (first, vm), files, Box::new(connector))?
     };
     let tell = |report| uplink::send(uplink, &report, &[]).map_err(Error::Process);
     let machine = build(&spec, parts, tell)?;
     let exits = machine.exits.clone();
-    watch(Arc::clone(uplink), exits.clone()).map_err(Error::Process)?;
+    watch(Arc::clone(uplink), left, exits.clone()).map_err(Error::Process)?;
     let stopped = machine.start()?.wait();
     report_exits(uplink, exits.as_deref());
     stopped
@@ -130,13 +131,28 @@ fn die_with_parent() -> io::Result<()> {
 }
 
 /// Ends this process when the other end of the leash closes, or says what it must not. Until then it
-/// may ask for counts.
-fn watch(uplink: Arc<Seqpacket>, exits: Option<Arc<Exits>>) -> io::Result<()> {
+/// may ask for counts, and admit connections to those that are `left`.
+fn watch(
+    uplink: Arc<Seqpacket>,
+    left: Arc<AtomicUsize>,
+    exits: Option<Arc<Exits>>,
+) -> io::Result<()> {
     thread::Builder::new()
         .name("leash".to_owned())
         .spawn(move || {
-            while let Ok(Some((Order::ReportExits, _))) = uplink::receive(&uplink) {
-                report_exits(&uplink, exits.as_deref());
+            while let Ok(Some((order, _))) = uplink::receive(&uplink) {
+                match order {
+                    Order::ReportExits => report_exits(&uplink, exits.as_deref()),
+                    Order::Admit {
+                        connections,
+                        session,
+                    } => {
+                        left.fetch_add(connections, Ordering::SeqCst);
+                        // The parent may be gone; then nobody needs to know.
+                        let _gone = uplink::send(&uplink, &Report::Admitted { session }, &[]);
+                    }
+                    Order::Create | Order::Share | Order::Build(_) => break,
+                }
             }
             std::process::exit(0);
         })?;
@@ -190,24 +206,25 @@ fn sort_files(
 struct Uplink {
     socket: Arc<Seqpacket>,
     /// Connections that the guest may still open.
-    left: Cell<usize>,
+    left: Arc<AtomicUsize>,
 }
 
 impl Uplink {
     fn new(socket: Arc<Seqpacket>) -> Self {
-        let left = Cell::new(MAX_CONNECTIONS);
+        let left = Arc::new(AtomicUsize::new(MAX_CONNECTIONS));
         Self { socket, left }
     }
 }
 
 impl Connector for Uplink {
     fn connect(&self, port: u32) -> io::Result<UnixStream> {
-        let left = self.left.get().checked_sub(1);
-        let left = left.ok_or(io::ErrorKind::QuotaExceeded)?;
         if port != frame::PORT {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
-        self.left.set(left);
+        let one_less = |left: usize| left.checked_sub(1);
+        let order = Ordering::SeqCst;
+        let counted = self.left.fetch_update(order, order, one_less);
+        counted.map_err(|_| io::ErrorKind::QuotaExceeded)?;
         let (ours, theirs) = UnixStream::pair()?;
         uplink::send(&self.socket, &Report::Connected { port }, &[theirs.as_fd()])?;
         Ok(ours)
@@ -225,8 +242,10 @@ mod tests {
         assert!(uplink.connect(22).is_err());
         let connected = |_: &i32| uplink.connect(frame::PORT).is_ok();
         assert_eq!((0..1000).filter(connected).count(), MAX_CONNECTIONS);
+        uplink.left.fetch_add(3, Ordering::SeqCst);
+        assert_eq!((0..1000).filter(connected).count(), 3);
         drop(uplink);
         let reports = std::iter::from_fn(|| theirs.receive().unwrap());
-        assert_eq!(reports.count(), MAX_CONNECTIONS);
+        assert_eq!(reports.count(), MAX_CONNECTIONS + 3);
     }
 }

@@ -8,22 +8,25 @@
 //!
 //! Everything that happens arrives as an [`Event`] in one queue, and one function decides. It never
 //! waits for the guest: every state that only a guest can leave has a deadline, except a workload
-//! that runs, for which `--timeout` is one.
+//! that runs, for which `--timeout` is one. Sessions beside the workload have a picture and deadlines
+//! of their own ([`super::sessions`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use husk_init::exit::Exit;
 use husk_init::frame::{Frame, Stream};
 use husk_init::job::Job;
 
-use super::channels::Orders;
+use super::asker::{Answer, Answers, OnStart, Refusal, Wanted, Wish};
+use super::channels::{Hall, Orders};
+use super::client::{Client, streams_of};
 use super::error::Error;
-use super::relay::Pulse;
+use super::sessions::Sessions;
 use super::uplink::Report;
 use crate::kvm::Flavour;
 use crate::spec::sentence::printable;
@@ -47,54 +50,17 @@ pub enum Event {
     HungUp,
     /// Init broke the protocol.
     Broken(String),
-    /// A stream has carried its last byte, or failed.
-    Closed(Stream, io::Result<()>),
+    /// A stream of a session has carried its last byte, or failed.
+    Closed(u32, Stream, io::Result<()>),
     /// The user sent husk a signal.
     Signal(Signal),
+    /// Somebody wants to know how the workload does.
+    Attend(Answers),
+    /// Somebody wants one more session.
+    Exec(Wanted),
+    /// Somebody wants something of a session.
+    Wish(u32, Wish),
 }
-
-/// A way to ask something of a conversation, for any thread, from before it begins.
-#[derive(Debug, Clone)]
-pub struct Asker(Sender<Event>);
-
-/// Where what is asked arrives: a conversation takes it along.
-#[derive(Debug)]
-pub struct Asked {
-    pub(super) sender: Sender<Event>,
-    pub(super) events: Receiver<Event>,
-    pub(super) on_start: OnStart,
-}
-
-/// What is done when the workload has started.
-pub(super) struct OnStart(Box<dyn FnOnce() + Send>);
-
-impl fmt::Debug for OnStart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnStart")
-    }
-}
-
-/// Both ends of the way into a conversation that is to come, which calls `on_start` once the workload has
-/// started.
-pub fn prepare(on_start: impl FnOnce() + Send + 'static) -> (Asker, Asked) {
-    let (sender, events) = channel();
-    let asked = Asked {
-        sender: sender.clone(),
-        events,
-        on_start: OnStart(Box::new(on_start)),
-    };
-    (Asker(sender), asked)
-}
-
-impl Asker {
-    /// A signal for the workload. After the conversation there is nobody to tell.
-    pub fn signal(&self, signal: Signal) {
-        let _over = self.0.send(Event::Signal(signal));
-    }
-}
-
-/// stdout and stderr.
-const OUTPUTS: usize = 2;
 
 /// How long a guest that has finished, or is gone, may be silent before its last byte has come.
 const LAST_BYTES: Duration = Duration::from_secs(2);
@@ -148,7 +114,12 @@ pub struct Topic {
 pub struct Talk<'a> {
     topic: Topic,
     timeline: &'a mut Timeline,
-    pulse: Arc<Pulse>,
+    hall: Arc<Hall>,
+    /// Who uses the workload's streams.
+    client: Arc<Client>,
+    /// Who wants to know of the workload.
+    attending: Vec<Answers>,
+    sessions: Sessions,
     state: State,
     orders: Option<Orders>,
     open_outputs: usize,
@@ -167,18 +138,29 @@ pub struct Talk<'a> {
 }
 
 impl<'a> Talk<'a> {
-    /// A conversation about `topic`, whose phases `timeline` takes and whose output has this pulse.
-    pub fn new(topic: Topic, pulse: Arc<Pulse>, timeline: &'a mut Timeline) -> Self {
+    /// A conversation about `topic` with who is in `hall`, whose phases `timeline` takes; `client` uses
+    /// the workload's streams.
+    pub fn new(
+        topic: Topic,
+        (hall, client): (Arc<Hall>, Arc<Client>),
+        timeline: &'a mut Timeline,
+    ) -> Self {
+        let streams = streams_of(&topic.job.process);
+        let outputs = streams.iter().filter(|stream| **stream != Stream::Stdin);
+        let open_outputs = outputs.count();
         let boot_deadline = topic
             .boot_deadline
             .unwrap_or(default_deadline(Flavour::Software));
         Self {
             topic,
             timeline,
-            pulse,
+            hall,
+            client,
+            attending: Vec::new(),
+            sessions: Sessions::default(),
             state: State::Building,
             orders: None,
-            open_outputs: OUTPUTS,
+            open_outputs,
             finished: false,
             lost: None,
             hung_up: false,
@@ -205,10 +187,13 @@ impl<'a> Talk<'a> {
             let event = self.next(events);
             let exit = match event {
                 Ok(event) => self.take(event)?,
-                Err(RecvTimeoutError::Timeout) => self.expire()?,
+                Err(RecvTimeoutError::Timeout) => self.time_out()?,
                 Err(RecvTimeoutError::Disconnected) => self.take(Event::Gone)?,
             };
             if let Some(exit) = exit {
+                self.attending
+                    .drain(..)
+                    .for_each(|one| one.end(Answer::Exited(exit)));
                 return Ok(Ending {
                     exit,
                     timed_out: self.timed_out,
@@ -220,7 +205,8 @@ impl<'a> Talk<'a> {
 
     /// Waits for an event, until the deadline; events that come without end do not move it.
     fn next(&self, events: &Receiver<Event>) -> Result<Event, RecvTimeoutError> {
-        let Some(deadline) = self.deadline else {
+        let deadlines = self.deadline.into_iter().chain(self.sessions.deadline());
+        let Some(deadline) = deadlines.min() else {
             return events.recv().map_err(|_| RecvTimeoutError::Disconnected);
         };
         match deadline.saturating_duration_since(Instant::now()) {
@@ -246,6 +232,10 @@ impl<'a> Talk<'a> {
                 }
             }
             Event::Report(Report::Exits { counts }) => self.exits = counts,
+            Event::Report(Report::Admitted { session }) => {
+                self.sessions
+                    .admit(&self.hall, self.orders.as_ref(), session);
+            }
             Event::Report(
                 Report::Loaded | Report::Created | Report::Built { .. } | Report::Connected { .. },
             ) => {}
@@ -263,10 +253,18 @@ impl<'a> Talk<'a> {
                 self.hung_up = true;
                 return self.lose(Loss::HungUp);
             }
-            Event::Closed(stream, result) => return self.close(stream, result),
+            Event::Closed(0, stream, result) => return self.close(stream, result),
+            Event::Closed(session, stream, _) => {
+                // What keeps a client of a session from taking bytes is the client's own affair.
+                self.sessions.close(&self.hall, session, stream);
+                return self.complete();
+            }
             Event::Frame(frame) => return self.hear(frame),
             Event::Broken(text) => return Err(Error::Protocol(printable(text.as_bytes()))),
             Event::Signal(signal) => return Ok(self.pass_on(signal)),
+            Event::Attend(answers) => self.attend(answers),
+            Event::Exec(wanted) => self.exec(wanted),
+            Event::Wish(session, wish) => self.wish(session, wish),
         }
         Ok(None)
     }
@@ -276,7 +274,7 @@ impl<'a> Talk<'a> {
         self.advance(State::SettingUp, Phase::Kernel);
         let mut job = self.topic.job.clone();
         job.realtime_ns = realtime_ns();
-        orders.send(Frame::Job(Box::new(job)));
+        let _deaf = orders.send(Frame::Job(Box::new(job)));
         self.orders = Some(orders);
     }
 
@@ -285,9 +283,12 @@ impl<'a> Talk<'a> {
             (Frame::Started { session: 0 }, State::SettingUp) => {
                 self.advance(State::Running, Phase::Init);
                 self.wait_for(self.topic.timeout);
-                if let Some(OnStart(tell)) = self.on_start.take() {
-                    tell();
+                if let Some(on_start) = self.on_start.take() {
+                    on_start.call();
                 }
+                self.attending
+                    .iter()
+                    .for_each(|one| one.give(Answer::Started));
             }
             (
                 Frame::Failed {
@@ -301,10 +302,20 @@ impl<'a> Talk<'a> {
             (Frame::Exited { session: 0, exit }, State::Running) => {
                 self.advance(State::Finishing(exit), Phase::Workload);
                 self.wait_for(Some(LEFTOVERS));
+                self.sessions.refuse_the_rest(&self.hall);
             }
             (Frame::Finished, State::Finishing(_)) if !self.finished => {
                 self.finished = true;
                 self.wait_for(Some(LAST_BYTES));
+            }
+            (
+                frame @ (Frame::Started { session: 1.. }
+                | Frame::Failed { session: 1.., .. }
+                | Frame::Exited { session: 1.., .. }),
+                State::Running | State::Finishing(_),
+            ) => {
+                let heard = self.sessions.hear(&self.hall, self.orders.as_ref(), frame);
+                heard.map_err(Error::Protocol)?;
             }
             (frame, state) => {
                 let text = format!("{frame:?} while {state:?}");
@@ -319,7 +330,7 @@ impl<'a> Talk<'a> {
         if self.lost.is_none() {
             self.deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
             // What flowed until now says nothing about what comes.
-            let _so_far = self.pulse.beats();
+            let _so_far = self.client.pulse.beats();
         }
     }
 
@@ -331,10 +342,19 @@ impl<'a> Talk<'a> {
         self.complete()
     }
 
+    /// A deadline has passed: of sessions, or of the workload.
+    fn time_out(&mut self) -> Result<Option<Exit>, Error> {
+        self.sessions.expire(&self.hall);
+        match self.deadline {
+            Some(deadline) if deadline <= Instant::now() => self.expire(),
+            _ => self.complete(),
+        }
+    }
+
     /// The deadline has passed: too long a boot is an error, too long a workload is killed.
     fn expire(&mut self) -> Result<Option<Exit>, Error> {
         match (self.state, &self.lost) {
-            (State::Finishing(_), _) | (State::Running, Some(_)) if self.pulse.beats() => {
+            (State::Finishing(_), _) | (State::Running, Some(_)) if self.client.pulse.beats() => {
                 // Bytes still flow, or wait for the user: not yet.
                 let limit = if self.is_over() {
                     LAST_BYTES
@@ -390,11 +410,46 @@ impl<'a> Talk<'a> {
     }
 
     fn send_signal(&self, signal: Signal) {
+        self.order(Frame::Signal {
+            session: 0,
+            number: signal.number(),
+        });
+    }
+
+    fn order(&self, frame: Frame) {
         if let Some(orders) = &self.orders {
-            orders.send(Frame::Signal {
-                session: 0,
-                number: signal.number(),
-            });
+            let _missed = orders.send(frame);
+        }
+    }
+
+    /// Somebody wants to know of the workload, from its start or from now on.
+    fn attend(&mut self, answers: Answers) {
+        if matches!(self.state, State::Running | State::Finishing(_)) {
+            answers.give(Answer::Started);
+        }
+        self.attending.push(answers);
+    }
+
+    fn exec(&mut self, wanted: Wanted) {
+        let refusal = match (self.state, &self.lost) {
+            (State::Running, None) => return self.sessions.invite(&self.hall, wanted),
+            (State::Running | State::Finishing(_), _) => Refusal::Over,
+            _ => Refusal::NotRunning,
+        };
+        wanted.answers.end(Answer::Refused(refusal));
+    }
+
+    /// Does what is wished of a session; the workload has its size from before it starts.
+    fn wish(&mut self, session: u32, wish: Wish) {
+        match (session, wish) {
+            (0, Wish::Resize(size)) => match (&self.orders, &mut self.topic.job.process.terminal) {
+                (None, Some(first)) => *first = size,
+                (Some(_), Some(_)) => self.order(Frame::Resize { session, size }),
+                _ => {}
+            },
+            (0, Wish::Forsake) => self.client.leave(),
+            (0, Wish::Signal(signal)) => self.send_signal(signal),
+            (_, wish) => self.sessions.obey(self.orders.as_ref(), session, wish),
         }
     }
 
@@ -409,6 +464,7 @@ impl<'a> Talk<'a> {
             Stream::Stdin => "stdin",
             Stream::Stdout => "stdout",
             Stream::Stderr => "stderr",
+            Stream::Terminal => "terminal",
         };
         result.map_err(|source| Error::Stream {
             stream: name,
@@ -423,7 +479,9 @@ impl<'a> Talk<'a> {
     /// The end, once there is nothing more to hear and the user's readers have everything.
     fn complete(&mut self) -> Result<Option<Exit>, Error> {
         match (self.state, &self.lost) {
-            (State::Finishing(exit), _) if self.is_over() && self.open_outputs == 0 => {
+            (State::Finishing(exit), _)
+                if self.is_over() && self.open_outputs == 0 && self.sessions.are_quiet() =>
+            {
                 self.timeline.end(Phase::Teardown);
                 Ok(Some(exit))
             }

@@ -7,6 +7,8 @@
 //!    ├── Build{spec} + console, kernel, disk… ──────▶ │
 //!    │ ◀──────────────── Loaded, Created, Built ──────┤   or Failed{text}
 //!    │ ◀──────────── Connected{port} + a socket ──────┤   once per connection of the guest
+//!    ├── Admit{session} ──────────────────────────────▶ │   for each session beside the workload
+//!    │ ◀──────────────────── Admitted{session} ───────┤   then the guest is asked to run it
 //!    ├── ReportExits ─────────────────────────────────▶ │   if they are counted, and the machine has not
 //!    │ ◀──────────────────────── Exits{counts} ───────┤   said so before its end
 //!    │ ◀─────────────────────── Stopped{reason} ──────┤
@@ -24,9 +26,10 @@ use crate::kvm::Flavour;
 use crate::spec::VmSpec;
 use crate::sys::seqpacket::Seqpacket;
 
-/// Connections that a guest may open in its life: the control channel, three streams, and room for
-/// one retry of each. Both sides count: the machine, so that a guest cannot keep `husk run` busy,
-/// and `husk run`, because a machine that was taken over does not count.
+/// Connections that a guest may open without being asked: the control channel, three streams, and room
+/// for one retry of each. Each session that it is asked for later brings its own. Both sides count: the
+/// machine, so that a guest cannot keep `husk run` busy, and `husk run`, because a machine that was taken
+/// over does not count.
 pub const MAX_CONNECTIONS: usize = 8;
 
 /// From `husk run` to the machine.
@@ -42,6 +45,13 @@ pub enum Order {
     Build(VmSpec),
     /// Say how often the guest left its vCPUs, if that is counted.
     ReportExits,
+    /// Let the guest open that many connections more, for this session.
+    Admit {
+        /// How many.
+        connections: usize,
+        /// The session.
+        session: u32,
+    },
 }
 
 /// From the machine to `husk run`.
@@ -66,6 +76,11 @@ pub enum Report {
         /// The port.
         port: u32,
     },
+    /// The guest may open the connections of this session.
+    Admitted {
+        /// The session.
+        session: u32,
+    },
     /// How often the guest left its vCPUs until now, by reason.
     Exits {
         /// The counters that are not zero.
@@ -85,6 +100,11 @@ pub fn send<T: Serialize>(
     files: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
     socket.send(&serde_json::to_vec(message)?, files)
+}
+
+/// Sends a message if there is room for it now; `WouldBlock` if the other side has not read for long.
+pub fn send_now<T: Serialize>(socket: &Seqpacket, message: &T) -> io::Result<()> {
+    socket.send_now(&serde_json::to_vec(message)?)
 }
 
 /// Waits for a message; `None` when the other side is gone.

@@ -1,15 +1,20 @@
 //! One run behind the wall of a machine: launch, talk, take down.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use super::channels;
+use husk_init::job::Process;
+
+use super::asker::Asked;
+use super::channels::{self, Hall};
+use super::client::{Client, streams_of};
 use super::error::Error;
 use super::launch::Launched;
-use super::relay::{Pulse, Stdio};
-use super::talk::{Asked, Event, Talk, Topic};
+use super::relay::Stdio;
+use super::talk::{Event, Talk, Topic};
 use super::uplink::{self, Order, Report};
 use crate::spec::{Ending, VmSpec};
 use crate::sys::seqpacket::Seqpacket;
@@ -41,14 +46,10 @@ pub fn run(
         let _over = on_halt.send(Event::Halted);
     })?;
     timeline.end(Phase::Spec);
-    let pulse = Arc::new(Pulse::default());
-    let stdio = (stdio, topic.job.process.stdin);
-    let uplink = machine.uplink.try_clone();
-    let ending = uplink
-        .and_then(|uplink| channels::follow(uplink, stdio, Arc::clone(&pulse), sender))
+    let ending = open_hall(&machine.uplink, stdio, &topic.job.process, sender)
         .map_err(Error::Process)
-        .and_then(|()| {
-            Talk::new(topic, pulse, timeline)
+        .and_then(|parties| {
+            Talk::new(topic, parties, timeline)
                 .telling(on_start)
                 .hold(&events)
         })
@@ -62,6 +63,20 @@ pub fn run(
     let console = machine.finish();
     timeline.end(Phase::Teardown);
     ending.map_err(|error| with_console(error, console))
+}
+
+/// Where the guest of `uplink` is heard from now on, and who uses the streams of its workload.
+fn open_hall(
+    uplink: &Seqpacket,
+    stdio: Stdio,
+    process: &Process,
+    events: Sender<Event>,
+) -> io::Result<(Arc<Hall>, Arc<Client>)> {
+    let client = Arc::new(Client::new(stdio, process)?);
+    let workload = (Arc::clone(&client), streams_of(process));
+    let hall = Arc::new(Hall::new(uplink.try_clone()?, workload, events));
+    channels::follow(Arc::clone(&hall))?;
+    Ok((hall, client))
 }
 
 /// Asks a machine that has not ended how often its guest left its vCPUs; nothing when it does not say.

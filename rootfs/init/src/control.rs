@@ -44,7 +44,8 @@ impl Control {
         vsock::begin().map(Self::over)
     }
 
-    fn over(channel: OwnedFd) -> Self {
+    /// Over a channel that is there already.
+    pub fn over(channel: OwnedFd) -> Self {
         Self {
             channel,
             ahead: [0; READ_AHEAD],

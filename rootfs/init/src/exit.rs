@@ -38,7 +38,7 @@ impl Exit {
     }
 }
 
-/// The step of init that failed. The declaration order is the order of the steps.
+/// The step of init that failed. The first ten are in the order of the steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Stage {
@@ -64,10 +64,14 @@ pub enum Stage {
     Exec = 10,
     /// The host sent something that this init does not understand.
     Protocol = 11,
+    /// Making the pseudo-terminal.
+    Terminal = 12,
+    /// Finding room for one more session.
+    Sessions = 13,
 }
 
 impl Stage {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::Mount,
         Self::Identity,
         Self::Files,
@@ -79,6 +83,8 @@ impl Stage {
         Self::Fork,
         Self::Exec,
         Self::Protocol,
+        Self::Terminal,
+        Self::Sessions,
     ];
 }
 

@@ -13,11 +13,11 @@
 use std::io::{self, Read, Write};
 
 use crate::exit::{Exit, Failure};
-use crate::job::Job;
+use crate::job::{Job, Process, Size};
 use crate::wire::{Reader, WireError, Writer};
 
 /// Version of the frames and everything in them.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// The host's vsock address (virtio spec 5.10.4: well-known CID 2).
 pub const HOST_CID: u32 = 2;
@@ -31,9 +31,12 @@ pub const PORT: u32 = 1024;
 /// Longest payload, bytes: a job with the largest argument list that Linux accepts, and room.
 pub const MAX_PAYLOAD: u32 = 8 << 20;
 
+/// Sessions that a guest runs at once, its workload among them.
+pub const MAX_SESSIONS: usize = 64;
+
 const HEADER_LEN: usize = 6;
 
-/// One of the three standard streams.
+/// One of the streams of a session: the three standard ones, or the terminal in their place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Stream {
@@ -43,6 +46,8 @@ pub enum Stream {
     Stdout = 1,
     /// Guest to host.
     Stderr = 2,
+    /// Both ways: the master of the session's pseudo-terminal.
+    Terminal = 3,
 }
 
 /// A message on the control channel. Session 0 is the image's own workload.
@@ -65,6 +70,20 @@ pub enum Frame {
         session: u32,
         /// Signal number of Linux x86_64.
         number: u8,
+    },
+    /// Host: run this too, beside the workload.
+    Exec {
+        /// A number that no session had before.
+        session: u32,
+        /// What runs.
+        process: Box<Process>,
+    },
+    /// Host: the session's terminal has another size now.
+    Resize {
+        /// The session.
+        session: u32,
+        /// The new size.
+        size: Size,
     },
     /// Guest: the session's process executes its command.
     Started {
@@ -97,6 +116,8 @@ const STARTED: u8 = 5;
 const FAILED: u8 = 6;
 const EXITED: u8 = 7;
 const FINISHED: u8 = 8;
+const EXEC: u8 = 9;
+const RESIZE: u8 = 10;
 
 impl Frame {
     /// The frame as it crosses the wire, header and payload.
@@ -156,6 +177,8 @@ impl Frame {
             }
             Self::Attach { session, .. }
             | Self::Signal { session, .. }
+            | Self::Exec { session, .. }
+            | Self::Resize { session, .. }
             | Self::Started { session }
             | Self::Failed { session, .. }
             | Self::Exited { session, .. } => out.u32(*session),
@@ -168,6 +191,14 @@ impl Frame {
             Self::Signal { number, .. } => {
                 out.u8(*number);
                 SIGNAL
+            }
+            Self::Exec { process, .. } => {
+                process.write(out);
+                EXEC
+            }
+            Self::Resize { size, .. } => {
+                size.write(out);
+                RESIZE
             }
             Self::Failed { failure, .. } => {
                 failure.write(out);
@@ -194,6 +225,14 @@ impl Frame {
                 session: from.u32()?,
                 number: from.u8()?,
             },
+            EXEC => Self::Exec {
+                session: from.u32()?,
+                process: Box::new(Process::read(&mut from)?),
+            },
+            RESIZE => Self::Resize {
+                session: from.u32()?,
+                size: Size::read(&mut from)?,
+            },
             STARTED => Self::Started {
                 session: from.u32()?,
             },
@@ -218,6 +257,7 @@ fn read_stream(from: &mut Reader<'_>) -> Result<Stream, WireError> {
         0 => Ok(Stream::Stdin),
         1 => Ok(Stream::Stdout),
         2 => Ok(Stream::Stderr),
+        3 => Ok(Stream::Terminal),
         tag => Err(WireError::UnknownTag(tag)),
     }
 }
@@ -279,6 +319,10 @@ mod tests {
                     hard: u64::MAX,
                 }],
                 stdin: true,
+                terminal: Some(Size {
+                    rows: 24,
+                    columns: 300,
+                }),
             },
         }
     }
@@ -295,7 +339,22 @@ mod tests {
                 session: 3,
                 stream: Stream::Stderr,
             },
+            Frame::Attach {
+                session: u32::MAX,
+                stream: Stream::Terminal,
+            },
             Frame::Job(Box::new(sample_job())),
+            Frame::Exec {
+                session: 7,
+                process: Box::new(sample_job().process),
+            },
+            Frame::Resize {
+                session: 7,
+                size: Size {
+                    rows: 1,
+                    columns: u16::MAX,
+                },
+            },
             Frame::Signal {
                 session: 0,
                 number: 15,

@@ -78,6 +78,18 @@ pub struct Process {
     pub limits: Vec<Limit>,
     /// Whether the host will send a stdin stream; otherwise stdin is /dev/null.
     pub stdin: bool,
+    /// The first size of a pseudo-terminal, which is then stdin, stdout and stderr, whatever `stdin`
+    /// says; without one they are pipes.
+    pub terminal: Option<Size>,
+}
+
+/// The size of a terminal, in characters; zero where nobody knows it (tty_ioctl(4), "winsize").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Size {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
 }
 
 /// One resource limit.
@@ -149,8 +161,22 @@ impl Job {
     }
 }
 
+impl Size {
+    pub(crate) fn write(self, out: &mut Writer) {
+        out.u16(self.rows);
+        out.u16(self.columns);
+    }
+
+    pub(crate) fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(Self {
+            rows: from.u16()?,
+            columns: from.u16()?,
+        })
+    }
+}
+
 impl Process {
-    fn write(&self, out: &mut Writer) {
+    pub(crate) fn write(&self, out: &mut Writer) {
         out.list(&self.argv, |out, arg| out.bytes(arg));
         out.list(&self.env, |out, pair| out.bytes(pair));
         out.bytes(&self.cwd);
@@ -161,9 +187,13 @@ impl Process {
             out.u64(limit.hard);
         });
         out.bool(self.stdin);
+        out.bool(self.terminal.is_some());
+        if let Some(size) = self.terminal {
+            size.write(out);
+        }
     }
 
-    fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
+    pub(crate) fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
         Ok(Self {
             argv: from.list(Reader::bytes)?,
             env: from.list(Reader::bytes)?,
@@ -177,6 +207,10 @@ impl Process {
                 })
             })?,
             stdin: from.bool()?,
+            terminal: match from.bool()? {
+                true => Some(Size::read(from)?),
+                false => None,
+            },
         })
     }
 }

@@ -3,6 +3,8 @@
 #![cfg_attr(not(test), no_main)]
 #![cfg_attr(test, allow(dead_code, reason = "tests run the parts, not the story"))]
 
+#[cfg(test)]
+mod alone;
 mod control;
 mod identity;
 mod kmsg;
@@ -13,9 +15,11 @@ mod reap;
 mod relay;
 mod root;
 mod session;
+mod sessions;
 mod shares;
 mod spawn;
 mod stream;
+mod terminal;
 mod vsock;
 
 /// Called by libc itself. Rust's own start would look at the standard streams, install signal

@@ -9,13 +9,11 @@ use husk_init::frame::Frame;
 
 use crate::control::{Control, Stop};
 use crate::kmsg::Kmsg;
-use crate::session::Session;
-use crate::{identity, mounts, probe, reap, root, shares};
+use crate::session::WORKLOAD;
+use crate::sessions::Sessions;
+use crate::{identity, mounts, probe, root, shares};
 use husk_init::files;
 use husk_init::sys::{self, mount, process};
-
-/// The image's own workload.
-const WORKLOAD: u32 = 0;
 
 /// Lives the machine's life, then resets it. Returns only if the kernel refuses.
 pub fn run() -> libc::c_int {
@@ -59,15 +57,16 @@ fn live(control: &mut Control, prepared: Result<(), Failure>) -> Result<(), Stop
     if job.read_only {
         root::seal()?;
     }
-    let mut session = Session::start(WORKLOAD, &job.process)?;
+    let mut sessions = Sessions::begin()?;
+    sessions.start(WORKLOAD, &job.process)?;
     control.send(&Frame::Started { session: WORKLOAD })?;
-    let exit = session.follow(control)?;
+    let exit = sessions.follow(control)?;
     control.send(&Frame::Exited {
         session: WORKLOAD,
         exit,
     })?;
-    reap::end_leftovers();
-    session.drain(control)?;
+    sessions.end(control)?;
+    sessions.drain(control)?;
     mount::sync();
     Ok(())
 }

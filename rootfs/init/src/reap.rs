@@ -3,26 +3,28 @@
 use husk_init::exit::Exit;
 use husk_init::sys::{process, wait};
 
-/// Buries whoever is dead by now; the workload's exit, if it is among them.
-pub fn bury_the_dead(workload: libc::pid_t) -> Option<Exit> {
-    let mut ended = None;
+/// Who is told of a dead process, and how it ended.
+pub type Tell<'a> = &'a mut dyn FnMut(libc::pid_t, Exit);
+
+/// Buries whoever is dead by now, and tells of each how it ended.
+pub fn bury_the_dead(tell: Tell<'_>) {
     while let Ok(Some((pid, status))) = wait::any_child() {
-        if pid == workload {
-            ended = Some(exit_of(status));
-        }
+        tell(pid, exit_of(status));
     }
-    ended
 }
 
-/// Ends every process but init, and buries them all, so that none holds a stream open.
-pub fn end_leftovers() {
+/// Ends every process but init, so that none holds a stream open; buries them all, and tells of each.
+pub fn end_leftovers(tell: Tell<'_>) {
     // Once is enough, also for those that fork all the time: the kernel signals everybody under the
     // lock that a fork takes, and ends a fork that finds a signal (Linux 4.20, kernel/fork.c).
     let _nobody = process::kill(-1, libc::SIGKILL);
-    while wait::next_child().is_ok() {}
+    while let Ok((pid, status)) = wait::next_child() {
+        tell(pid, exit_of(status));
+    }
 }
 
-fn exit_of(status: libc::c_int) -> Exit {
+/// A wait status as an end.
+pub fn exit_of(status: libc::c_int) -> Exit {
     let byte = |value: libc::c_int| u8::try_from(value & 0xff).expect("masked to a byte");
     if libc::WIFSIGNALED(status) {
         Exit::Signal(byte(libc::WTERMSIG(status)))

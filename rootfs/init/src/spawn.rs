@@ -31,11 +31,13 @@ pub fn spawn(
         groups: &user.groups,
         limits: &limits,
         streams,
+        on_terminal: wanted.terminal.is_some(),
     };
     sys::spawn::spawn(&plan).map_err(|(step, Errno(errno))| {
         let (stage, detail) = match step {
             Step::Clone | Step::Session => (Stage::Fork, command),
             Step::Streams => (Stage::Stream, command),
+            Step::Terminal => (Stage::Terminal, command),
             Step::Limit => (Stage::Limit, &b""[..]),
             Step::Workdir => (Stage::Workdir, wanted.cwd.as_slice()),
             Step::User => (Stage::User, wanted.user.as_slice()),

@@ -1,11 +1,18 @@
 //! The talk with guests that do what they should not, and none that is waited for for ever.
 
+mod sessions;
+
+use std::fs::File;
+use std::mem;
 use std::sync::mpsc::{channel, sync_channel};
 use std::thread;
 
 use husk_init::exit::{Failure, Stage};
+use husk_init::job::Process;
 
+use super::super::relay::Stdio;
 use super::*;
+use crate::sys::seqpacket::Seqpacket;
 
 fn topic() -> Topic {
     Topic {
@@ -15,8 +22,28 @@ fn topic() -> Topic {
     }
 }
 
+/// A hall whose machine nobody is, and who uses the workload's streams.
+fn parties() -> (Arc<Hall>, Arc<Client>) {
+    let (uplink, machine) = Seqpacket::pair().unwrap();
+    // Its orders wait in the socket.
+    mem::forget(machine);
+    let process = Process::default();
+    let client = Arc::new(Client::new(nobodys(), &process).unwrap());
+    let workload = (Arc::clone(&client), streams_of(&process));
+    (Arc::new(Hall::new(uplink, workload, channel().0)), client)
+}
+
+fn nobodys() -> Stdio {
+    let null = || File::open("/dev/null").unwrap().into();
+    Stdio {
+        stdin: null(),
+        stdout: null(),
+        stderr: null(),
+    }
+}
+
 fn talk(timeline: &mut Timeline) -> Talk<'_> {
-    Talk::new(topic(), Arc::default(), timeline)
+    Talk::new(topic(), parties(), timeline)
 }
 
 /// Takes events that end nothing.
@@ -46,7 +73,7 @@ fn exited(code: u8) -> Event {
 }
 
 fn closed(stream: Stream) -> Event {
-    Event::Closed(stream, Ok(()))
+    Event::Closed(0, stream, Ok(()))
 }
 
 fn stopped() -> Event {
@@ -128,7 +155,7 @@ fn a_guest_that_halts_is_lost_with_its_last_bytes_taken() {
     let mut talk = talk(&mut timeline);
     go_on(&mut talk, until_running());
     go_on(&mut talk, vec![Event::Halted]);
-    talk.pulse.give(|| ());
+    talk.client.pulse.give(|| ());
     assert_eq!(talk.expire().unwrap(), None);
     assert_eq!(reason(talk.expire()), "it halted");
 }
@@ -209,7 +236,7 @@ fn a_guest_meets_its_deadline_whether_silent_or_not() {
             (0..flood).any(|_| sender.send(connected()).is_err());
             thread::sleep(Duration::from_millis(100));
         });
-        let ending = Talk::new(topic, Arc::default(), &mut timeline).hold(&events);
+        let ending = Talk::new(topic, parties(), &mut timeline).hold(&events);
         assert!(matches!(ending, Err(Error::Silent { .. })));
         drop(events);
         flooder.join().unwrap();

@@ -6,6 +6,7 @@ pub mod mount;
 pub mod process;
 pub mod socket;
 pub mod spawn;
+pub mod terminal;
 pub mod wait;
 
 use std::ffi::{CString, c_long};

@@ -28,6 +28,8 @@ pub struct Plan<'a> {
     pub limits: &'a [Limit],
     /// Its descriptors 0, 1 and 2.
     pub streams: &'a [OwnedFd; 3],
+    /// Whether they are a terminal, which is to control the child's session.
+    pub on_terminal: bool,
 }
 
 /// What the child was doing when it failed.
@@ -37,6 +39,8 @@ pub enum Step {
     Clone,
     /// Leaving init's session.
     Session,
+    /// Taking control of its terminal.
+    Terminal,
     /// Taking its streams.
     Streams,
     /// Setting its limits.
@@ -144,6 +148,9 @@ fn become_it(shared: &Shared<'_>) -> std::result::Result<(), (Step, Errno)> {
     for (target, stream) in (0..).zip(plan.streams) {
         // SAFETY: no memory is passed.
         check(unsafe { libc::dup2(stream.as_raw_fd(), target) }).map_err(at(Step::Streams))?;
+    }
+    if plan.on_terminal {
+        super::terminal::take_control(&plan.streams[0]).map_err(at(Step::Terminal))?;
     }
     plan.limits
         .iter()

@@ -69,12 +69,13 @@ pub fn any_child() -> Result<Option<(libc::pid_t, c_int)>> {
     child(-1, libc::WNOHANG)
 }
 
-/// Waits for the next child to die, and buries it; ECHILD when there is none.
-pub fn next_child() -> Result<()> {
+/// Waits for the next child to die, and buries it: its id and status. ECHILD when there is none.
+pub fn next_child() -> Result<(libc::pid_t, c_int)> {
     loop {
         match child(-1, 0) {
-            Err(Errno(libc::EINTR)) => {}
-            answer => return answer.map(drop),
+            Err(Errno(libc::EINTR)) | Ok(None) => {}
+            Ok(Some(dead)) => return Ok(dead),
+            Err(error) => return Err(error),
         }
     }
 }

@@ -10,8 +10,8 @@ use rustix::event::epoll;
 use super::connection::{Connection, Notice};
 use super::packet::{Header, TYPE_STREAM, op};
 
-/// Streams at once.
-const MOST: usize = 64;
+/// Streams at once: three for each session of init (`husk_init::frame::MAX_SESSIONS`), and to spare.
+const MOST: usize = 256;
 
 /// Refusals that wait to be sent; more are dropped, and their senders time out.
 const MOST_RESETS: usize = 64;
