@@ -6,6 +6,7 @@ mod embedded;
 mod keeper;
 mod life;
 mod mounts;
+mod screen;
 
 pub use embedded::GUEST_KERNEL;
 pub use keeper::{KEEPER_VERB, create, keep, machines, start};
@@ -19,6 +20,7 @@ use husk_init::job::{Job, PROBE_PATH};
 use thiserror::Error;
 
 use life::{Life, Watch};
+use screen::Screen;
 
 use crate::container;
 use crate::image::{self, Beside, Image, Store};
@@ -216,21 +218,30 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
     let ([stdin, stdout, stderr], watch) = life.open(&spec)?;
     let started = watch.clone();
     let (asker, asked) = vmm::prepare(move || started.start());
-    pass_signals_on(asker.clone())?;
-    watch.listen(move |signal| asker.signal(signal))?;
+    let on_terminal = spec.process.terminal.is_some();
+    pass_signals_on(asker.clone(), on_terminal)?;
+    let signaller = asker.clone();
+    watch.listen(move |signal| signaller.signal(signal))?;
+    let screen = on_terminal.then(|| Screen::lend(asker, spec.process.stdin));
+    let screen = screen.transpose()?;
     let stdio = Stdio {
         stdin,
         stdout,
         stderr,
     };
-    let ending = vmm::run(launched, &machine, topic, stdio, asked, &mut timeline)?;
+    let ending = vmm::run(launched, &machine, topic, stdio, asked, &mut timeline);
+    drop(screen);
+    let ending = ending?;
     Ok(Outcome::new(spec.name, ending, Vec::new(), timeline))
 }
 
-/// The signals that a user sends to this process are for the workload.
-fn pass_signals_on(asker: Asker) -> io::Result<()> {
+/// The signals that a user sends to this process are for the workload. What tells it of a new size of
+/// our terminal is the size of its own, if it has one.
+fn pass_signals_on(asker: Asker, on_terminal: bool) -> io::Result<()> {
     signals::deliver(&FORWARDED, move |number| {
-        if let Some(signal) = Signal::from_number(number) {
+        if on_terminal && Signal::WINCH.number() == number {
+            screen::resize(&asker);
+        } else if let Some(signal) = Signal::from_number(number) {
             asker.signal(signal);
         }
     })

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use husk_init::job::Size;
 use serde_json::json;
 
 use super::lifecycle;
@@ -14,7 +15,10 @@ use super::start::start_held;
 use super::workload::Workload;
 use super::{Status, completion};
 use crate::run::{self, Outcome};
-use crate::spec::{Missing, OciRuntime, Probe, Restart, RunRequest, Wall, units};
+use crate::spec::{
+    DETACH_KEYS, DetachKeys, Missing, OciRuntime, Probe, Restart, RunRequest, Wall, units,
+};
+use crate::sys::terminal;
 
 /// Run an image in a machine of its own
 #[derive(Debug, clap::Args)]
@@ -47,6 +51,12 @@ pub struct Args {
     /// Connect stdin to the workload
     #[arg(short, long)]
     interactive: bool,
+    /// Run on a terminal of its own; with -i, it is this one that types on it
+    #[arg(short, long)]
+    tty: bool,
+    /// Keys that leave the terminal of a machine in the background
+    #[arg(long, value_name = "KEYS", default_value = DETACH_KEYS, value_parser = DetachKeys::parse)]
+    detach_keys: DetachKeys,
     /// Measure this wall with husk's own program instead of the image's command
     #[arg(long, hide = true, conflicts_with_all = ["entrypoint", "user", "workdir"])]
     probe: bool,
@@ -160,11 +170,22 @@ fn build_request(args: Args) -> Result<RunRequest, Failure> {
         wall: wall(args.wall, args.oci_runtime)?,
         probe: measure.or(args.changes.map(Probe::Changes)),
         stdin: args.interactive,
+        terminal: terminal(args.tty, args.interactive)?,
         verbose_console: args.verbose > 1,
         count_exits: args.count_exits,
         lifecycle: args.lifecycle.lifecycle()?,
         ..args.workload.request(&args.command)?
     })
+}
+
+/// The first size of the workload's terminal, if it gets one: that of ours, or none where we have none.
+fn terminal(wanted: bool, types: bool) -> Result<Option<Size>, Failure> {
+    if wanted && types && !terminal::is_stdin() {
+        return Err(Failure::new(
+            "the input device is not a TTY: leave out -t, or run husk on a terminal",
+        ));
+    }
+    Ok(wanted.then(|| terminal::size().unwrap_or_default()))
 }
 
 fn wall(name: WallName, runtime: Option<PathBuf>) -> Result<Wall, Failure> {

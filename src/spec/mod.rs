@@ -6,6 +6,7 @@
 
 mod config;
 mod container;
+mod detach;
 mod ending;
 mod environment;
 mod lifecycle;
@@ -24,6 +25,7 @@ mod words;
 
 pub use config::ImageConfig;
 pub use container::{Asked, ContainerSpec, Missing, OciRuntime, Wall};
+pub use detach::{DETACH_KEYS, DetachKeys};
 pub use ending::Ending;
 pub use environment::name_terminal;
 pub use lifecycle::{Backoff, Lifecycle, Restart, STOP_TIMEOUT};

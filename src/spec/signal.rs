@@ -56,6 +56,8 @@ const LAST: u8 = 64;
 impl Signal {
     /// Asks a process to end.
     pub const TERM: Self = Self(15);
+    /// Tells a process that its terminal has another size.
+    pub const WINCH: Self = Self(28);
     /// Ends a process.
     pub const KILL: Self = Self(9);
 

@@ -12,4 +12,5 @@ pub mod panics;
 mod ptrace;
 pub mod seqpacket;
 pub mod signals;
+pub mod terminal;
 pub mod trace;

@@ -5,12 +5,15 @@ use std::panic::{PanicHookInfo, set_hook};
 use std::process;
 use std::thread;
 
+use super::terminal;
+
 /// Docker's table: the tool itself failed.
 const STATUS: i32 = 125;
 
 /// From now on gives the last words of a thread that panics to `tell`, and ends the process.
 pub fn end_with(tell: impl Fn(&str) + Send + Sync + 'static) {
     set_hook(Box::new(move |info| {
+        terminal::restore();
         tell(&last_words(info));
         process::exit(STATUS);
     }));
