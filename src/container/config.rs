@@ -98,7 +98,8 @@ pub fn build(
         "hostname": text(&spec.job.hostname),
         "root": {"path": root, "readonly": spec.job.read_only},
         "process": {
-            "terminal": false,
+            "terminal": process.terminal.is_some(),
+            "consoleSize": process.terminal.map(|size| json!({"height": size.rows, "width": size.columns})),
             "user": {
                 "uid": prepared.user.uid,
                 "gid": prepared.user.gid,

@@ -19,6 +19,8 @@ pub struct Bundle<'a> {
     pub path: &'a Path,
     /// Where the runtime keeps what it must remember.
     pub state: &'a Path,
+    /// Where the runtime sends the workload's terminal, if it gets one.
+    pub console: Option<&'a Path>,
     /// What the workload executes.
     pub program: &'a workload::Program,
     /// Its name, for messages.

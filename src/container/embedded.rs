@@ -94,6 +94,7 @@ fn build(
         .with_stdin(stdin)
         .with_stdout(stdout)
         .with_stderr(stderr)
+        .with_console_socket(bundle.console)
         .validate_id()?
         .as_init(bundle.path.to_owned())
         .with_systemd(false)

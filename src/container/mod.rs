@@ -13,6 +13,7 @@
 
 mod cgroups;
 mod config;
+mod console;
 mod create;
 mod embedded;
 mod enter;

@@ -45,6 +45,9 @@ impl Program {
         let mut create = made.command("create");
         create.arg("--bundle").arg(bundle.path);
         create.arg("--pid-file").arg(&pid_file);
+        if let Some(console) = bundle.console {
+            create.arg("--console-socket").arg(console);
+        }
         create.stdin(stdin).stdout(stdout).stderr(stderr);
         made.obey(create, "create")?;
         let pid = fs::read_to_string(&pid_file).map_err(Error::Process)?;

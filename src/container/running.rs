@@ -12,6 +12,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal as KernelSignal, WaitId, WaitIdOptions, pidfd_open, waitid,
 };
 
+use super::console::Console;
 use crate::spec::{Ending, FORWARDED, PATIENCE, Signal};
 use crate::sys::signals;
 
@@ -95,9 +96,15 @@ impl Init {
     }
 }
 
-/// Carries signals until the workload ends. A second SIGTERM, long enough after the first, ends it in
+/// Carries signals until the workload ends; what tells of a new size of the user's terminal is the size
+/// of the workload's. A second SIGTERM, long enough after the first, ends it in
 /// any case.
-pub fn follow(init: &Init, signals: &Signals, timeout: Option<Duration>) -> io::Result<Ending> {
+pub fn follow(
+    init: &Init,
+    signals: &Signals,
+    console: Option<&Console>,
+    timeout: Option<Duration>,
+) -> io::Result<Ending> {
     let mut deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut first_term: Option<Instant> = None;
     let mut timed_out = false;
@@ -120,6 +127,10 @@ pub fn follow(init: &Init, signals: &Signals, timeout: Option<Duration>) -> io::
         let Some(signal) = signal.then(|| signals.take()).flatten() else {
             continue;
         };
+        if let (Signal::WINCH, Some(console)) = (signal, console) {
+            console.follow_size();
+            continue;
+        }
         let heeded = first_term.is_none_or(|first| first.elapsed() < PATIENCE);
         if signal == Signal::TERM && !heeded {
             dismissed = Some(Exit::Signal(signal.number()));

@@ -31,6 +31,23 @@ pub struct Relay {
 }
 
 impl Streams {
+    /// Streams for a workload that gets a terminal instead.
+    pub fn none() -> io::Result<Self> {
+        let null = || {
+            Ok::<_, io::Error>(
+                File::options()
+                    .read(true)
+                    .write(true)
+                    .open("/dev/null")?
+                    .into(),
+            )
+        };
+        Ok(Self {
+            workload: [null()?, null()?, null()?],
+            relays: Vec::new(),
+        })
+    }
+
     /// Streams for a workload that `uid` runs, of husk's `own`; `stdin` says whether it gets the first of
     /// them. `apart` has stderr carried in any case.
     pub fn open(own: [OwnedFd; 3], stdin: bool, apart: bool, uid: u32) -> io::Result<Self> {
@@ -40,11 +57,7 @@ impl Streams {
             File::open("/dev/null")?.into()
         } else if isatty(&own_input) {
             let (reader, writer) = io::pipe()?;
-            relays.push(Relay {
-                from: own_input.into(),
-                to: OwnedFd::from(writer).into(),
-                is_output: false,
-            });
+            relays.push(Relay::input(own_input, writer.into()));
             reader.into()
         } else {
             own_input
@@ -64,11 +77,7 @@ fn output(own: OwnedFd, apart: bool, relays: &mut Vec<Relay>) -> io::Result<Owne
         return Ok(own);
     }
     let (reader, writer) = io::pipe()?;
-    relays.push(Relay {
-        from: OwnedFd::from(reader).into(),
-        to: own.into(),
-        is_output: true,
-    });
+    relays.push(Relay::output(reader.into(), own));
     Ok(writer.into())
 }
 
@@ -83,6 +92,23 @@ fn give(stream: &OwnedFd, uid: u32) {
 }
 
 impl Relay {
+    /// What the user types.
+    pub fn input(from: OwnedFd, to: OwnedFd) -> Self {
+        Self {
+            from: from.into(),
+            to: to.into(),
+            is_output: false,
+        }
+    }
+
+    /// What the workload shows.
+    pub fn output(from: OwnedFd, to: OwnedFd) -> Self {
+        Self {
+            is_output: true,
+            ..Self::input(from, to)
+        }
+    }
+
     /// Carries until either side ends.
     fn run(mut self) {
         let mut chunk = vec![0; CHUNK];

@@ -9,6 +9,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, capabilities};
 
 use super::cgroups::{self, Cgroups, Kind};
 use super::config::{self, Surroundings};
+use super::console::{Console, Socket};
 use super::create::{Bundle, Created};
 use super::enter::Entered;
 use super::error::{Error, root as failed};
@@ -69,6 +70,7 @@ struct Leashed<'a> {
     created: Created,
     init: Init,
     relays: Vec<Relay>,
+    console: Option<Console>,
     _leash: Leash,
 }
 
@@ -97,12 +99,23 @@ fn make<'a>(
     if !apart && kind == Kind::Unified {
         cgroups::make(&spec.id);
     }
-    let streams = Streams::open(stdio, process.stdin, apart, prepared.user.uid);
-    let streams = streams.map_err(Error::Process)?;
+    let uid = prepared.user.uid;
+    let socket = process
+        .terminal
+        .map(|_| Socket::listen(&root.place("console")));
+    let socket = socket.transpose().map_err(failed("console"))?;
+    let [typed, shown, told] = stdio.each_ref().map(OwnedFd::try_clone);
+    let own = typed.and_then(|typed| Ok([typed, shown?, told?]));
+    let streams = match socket {
+        Some(_) => Streams::none(),
+        None => own.and_then(|own| Streams::open(own, process.stdin, apart, uid)),
+    };
+    let mut streams = streams.map_err(Error::Process)?;
     let bundle = Bundle {
         id: &spec.id,
         path: &root.place("bundle"),
         state: &root.place("state"),
+        console: socket.as_ref().map(|socket| socket.path.as_path()),
         program: &prepared.program,
         command: process.argv.first().map_or(&b""[..], Vec::as_slice),
     };
@@ -110,7 +123,15 @@ fn make<'a>(
     let init = Init::of(created.pid()).map_err(Error::Process)?;
     let leash =
         Leash::put(&spec.id, &init.pidfd, spec.written.as_deref()).inspect_err(|_| init.kill())?;
+    let console = socket.zip(process.terminal).map(|(socket, size)| {
+        let console = socket.take(size, process.stdin, uid)?;
+        streams.relays = console.relays(&stdio)?;
+        Ok(console)
+    });
+    let console = console.transpose().map_err(Error::Process);
+    let console = console.inspect_err(|_| init.kill())?;
     Ok(Leashed {
+        console,
         spec,
         created,
         init,
@@ -130,11 +151,15 @@ impl Leashed<'_> {
         timeline.end(Phase::Create);
         self.created.start()?;
         timeline.end(Phase::Init);
+        let lent = self.console.as_ref().and_then(Console::lend);
         on_start(self.init.try_clone().map_err(Error::Process)?);
         let outputs = carry(mem::take(&mut self.relays)).map_err(Error::Process)?;
-        let ending = follow(&self.init, signals, self.spec.timeout).map_err(Error::Process);
+        let console = self.console.as_ref();
+        console.into_iter().for_each(Console::follow_size);
+        let ending = follow(&self.init, signals, console, self.spec.timeout).map_err(Error::Process);
         timeline.end(Phase::Workload);
         outputs.finish();
+        drop(lent);
         drop(self);
         timeline.end(Phase::Teardown);
         ending
