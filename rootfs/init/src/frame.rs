@@ -404,6 +404,45 @@ mod tests {
         assert!(Frame::receive(&mut wire.as_slice()).is_err());
     }
 
+    proptest::proptest! {
+        /// Whatever a peer sends is a frame or an error; and a frame has one way to be written.
+        #[test]
+        fn no_bytes_are_a_panic_and_what_is_read_is_written_the_same(
+            kind in 0u8..12,
+            payload in proptest::collection::vec(0u8..14, 0..60),
+        ) {
+            let length = u32::try_from(payload.len()).unwrap();
+            let mut wire = length.to_le_bytes().to_vec();
+            wire.extend([kind, VERSION]);
+            wire.extend(payload);
+            if let Ok(Some(frame)) = Frame::receive(&mut wire.as_slice()) {
+                proptest::prop_assert_eq!(frame.encode(), wire);
+            }
+        }
+
+        #[test]
+        fn sessions_and_sizes_survive_the_wire(session: u32, rows: u16, columns: u16, number: u8, typed: bool) {
+            let size = Size { rows, columns };
+            let process = Process {
+                stdin: typed,
+                terminal: Some(size),
+                ..Process::default()
+            };
+            let frames = [
+                Frame::Resize { session, size },
+                Frame::Signal { session, number },
+                Frame::Exec {
+                    session,
+                    process: Box::new(process),
+                },
+            ];
+            for frame in frames {
+                let read = Frame::receive(&mut frame.encode().as_slice()).unwrap();
+                proptest::prop_assert_eq!(read, Some(frame));
+            }
+        }
+    }
+
     #[test]
     fn another_version_is_refused() {
         let mut wire = Frame::Hello.encode();

@@ -16,7 +16,8 @@
 //!    ├── connect ── Attach{0, Stderr} ──────▶ │   then raw bytes, guest to host
 //!    ├── Started{0} | Failed{0, …} ─────────▶ │
 //!    │ ◀──────────────────── Signal{0, n} ────┤
-//!    ├── Exited{0, exit} ───────────────────▶ │   the workload has ended
+//!    │ ◀────────────── Exec{n, process} ──────┤   more sessions, each with its Attach, Started, Exited
+//!    ├── Exited{0, exit} ───────────────────▶ │   the workload has ended, and soon every other session
 //!    ├── Finished ──────────────────────────▶ │   leftovers killed, streams drained, disk synced
 //! ```
 //!
