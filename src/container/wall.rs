@@ -156,7 +156,8 @@ impl Leashed<'_> {
         let outputs = carry(mem::take(&mut self.relays)).map_err(Error::Process)?;
         let console = self.console.as_ref();
         console.into_iter().for_each(Console::follow_size);
-        let ending = follow(&self.init, signals, console, self.spec.timeout).map_err(Error::Process);
+        let ending =
+            follow(&self.init, signals, console, self.spec.timeout).map_err(Error::Process);
         timeline.end(Phase::Workload);
         outputs.finish();
         drop(lent);

@@ -21,5 +21,6 @@ mod signals;
 mod store;
 mod streams;
 mod surface;
+mod terminal;
 mod volumes;
 mod words;
