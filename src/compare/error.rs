@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::parity;
+use crate::{image, volumes};
 
 /// Why there is no report, or only a part of one.
 #[derive(Debug, Error)]
@@ -49,6 +50,12 @@ pub enum Error {
     /// Caches stay warm.
     #[error("cannot drop the page cache: --cold needs root")]
     Cold(#[source] io::Error),
+    /// There is no store for the volume that is measured.
+    #[error(transparent)]
+    Store(#[from] image::Error),
+    /// The volume that is measured cannot be made, or not be removed.
+    #[error(transparent)]
+    Volume(#[from] volumes::Error),
     /// The results cannot be kept.
     #[error("cannot write `{}`", path.display())]
     Keep {

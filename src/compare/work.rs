@@ -1,6 +1,8 @@
 //! The suites that husk's probe measures inside the walls: CPU, memory, system calls, disk, network.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::process;
 
 use serde::Deserialize;
 
@@ -9,12 +11,47 @@ use super::error::Error;
 use super::launch::{Timed, Workload, command, watch};
 use super::report::{Better, Work};
 use super::schedule::{FEWEST, Length, Schedule};
+use crate::image::Store;
+use crate::volumes::Volumes;
 
 /// The probe's suites, by the names that it takes.
 pub const SUITES: [&str; 5] = ["cpu", "memory", "syscall", "disk", "net"];
 
 /// What is equal about the file systems, and what is not measured.
-const MEMORY_ROOTS: &str = "The root is an overlay in memory behind every wall: the suite disk measures that, and no disk of the host's.";
+const MEMORY_ROOTS: &str = "The root is an overlay in memory behind every wall. What the suite disk calls `volume` is a named volume on the store's disk: a mount behind namespaces, a shared folder in a machine.";
+
+/// Where the volume that is measured is mounted.
+const VOLUME_PLACE: &str = "/husk-volume";
+
+/// A named volume of a comparison's own, gone with this value.
+struct Volume {
+    volumes: Volumes,
+    name: String,
+}
+
+impl Volume {
+    fn new() -> Result<Self, Error> {
+        let volumes = Volumes::of(&Store::default_path()?);
+        let name = format!("husk-compare-{}", process::id());
+        volumes.create(&name, BTreeMap::new())?;
+        Ok(Self { volumes, name })
+    }
+
+    /// The words by which a run sees it.
+    fn words(&self) -> [OsString; 2] {
+        [
+            "--volume".into(),
+            format!("{}:{VOLUME_PLACE}", self.name).into(),
+        ]
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        // It is listed, and `husk volume prune` removes it.
+        let _stays = self.volumes.remove(&self.name);
+    }
+}
 
 /// One line of the probe's.
 #[derive(Debug, Deserialize)]
@@ -29,18 +66,23 @@ struct Line {
 /// Has the probe measure every wall in turns, in as many rounds as a figure needs.
 pub fn measure(bench: &mut Bench<'_>, suites: &[&str]) -> Result<(), Error> {
     let walls = &bench.request.walls;
-    let words = ["--suite".into(), OsString::from(suites.join(","))];
-    let probe = Workload {
-        command: words.to_vec(),
-        ..bench.request.workload.for_probe()
-    };
-    if suites.contains(&"disk") {
+    let mut words = vec!["--suite".into(), OsString::from(suites.join(","))];
+    let volume = suites.contains(&"disk").then(Volume::new).transpose()?;
+    let mut flags = vec![OsString::from("--probe")];
+    if let Some(volume) = &volume {
+        flags.extend(volume.words());
+        words.extend(["--dir".into(), format!("volume={VOLUME_PLACE}").into()]);
         bench.report.notes.push(MEMORY_ROOTS.to_owned());
     }
+    let flags: Vec<&OsStr> = flags.iter().map(OsString::as_os_str).collect();
+    let probe = Workload {
+        command: words,
+        ..bench.request.workload.for_probe()
+    };
     for turn in Schedule::begin(walls.len(), Length::Rounds(FEWEST)) {
         bench.tell("probes", turn.done, turn.all);
         let wall = &walls[turn.wall];
-        let command = command(wall, &probe, &[OsStr::new("--probe")]);
+        let command = command(wall, &probe, &flags);
         let timed = watch(command, &bench.interrupt)?;
         if !timed.status.success() {
             return Err(Error::Probe {
