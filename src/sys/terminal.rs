@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn a_raw_terminal_becomes_what_it_was() {
-        let slave = open_slave(&open_master(c"/dev/ptmx").unwrap()).unwrap();
+        let master = open_master(c"/dev/ptmx").unwrap();
+        let slave = open_slave(&master).unwrap();
         let modes = || tcgetattr(&slave).unwrap();
         let before = format!("{:?}", modes());
         let raw = Raw::enter(&slave).unwrap();
