@@ -36,12 +36,18 @@ pub fn default_path() -> Option<PathBuf> {
 pub fn read(path: &Path) -> Result<Option<String>, Failure> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named() => Ok(None),
+        // Also who may not look there has none: a home may be somebody else's, as under sudo.
+        Err(error) if is_absence(error.kind()) && !is_named() => Ok(None),
         Err(error) => Err(Failure::new(format!(
             "cannot read the configuration file `{}`: {error}",
             path.display()
         ))),
     }
+}
+
+fn is_absence(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    matches!(kind, NotFound | NotADirectory | PermissionDenied)
 }
 
 fn is_named() -> bool {

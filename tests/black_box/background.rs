@@ -386,7 +386,7 @@ fn a_policy_starts_it_again_until_somebody_stops_it() {
 #[test]
 fn logs_are_cut_by_lines_and_times_and_followed_to_the_end() {
     let husk = container();
-    let script = "for i in 1 2 3 4 5; do echo $i; done; echo six >&2; sleep 1; echo seven";
+    let script = "for i in 1 2 3 4 5; do echo $i; done; sleep 1; echo six >&2; sleep 1; echo seven";
     well(husk.say(&["run", "-d", "--name", "web", "busybox", "sh", "-c", script]));
     let followed = husk
         .start(&["logs", "-f", "web"])
