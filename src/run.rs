@@ -2,6 +2,7 @@
 //! image's configuration become a spec, the spec becomes a machine or a container, and that runs the
 //! job. Both walls get the same job.
 
+mod callers;
 mod embedded;
 mod keeper;
 mod life;
@@ -19,6 +20,7 @@ use husk_init::exit::Exit;
 use husk_init::job::{Job, PROBE_PATH};
 use thiserror::Error;
 
+use callers::Reached;
 use life::{Life, Watch};
 use screen::Screen;
 
@@ -220,8 +222,7 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
     let (asker, asked) = vmm::prepare(move || started.start());
     let on_terminal = spec.process.terminal.is_some();
     pass_signals_on(asker.clone(), on_terminal)?;
-    let signaller = asker.clone();
-    watch.listen(move |signal| signaller.signal(signal))?;
+    watch.listen(Reached::Machine(asker.clone()))?;
     let screen = on_terminal.then(|| Screen::lend(asker, spec.process.stdin));
     let screen = screen.transpose()?;
     let stdio = Stdio {
@@ -300,7 +301,7 @@ fn run_container(
 fn greet(watch: &Watch, init: container::Init) {
     watch.start();
     // One that cannot listen runs all the same.
-    let _unreachable = watch.listen(move |signal| init.signal(signal));
+    let _unreachable = watch.listen(Reached::Container(init));
 }
 
 /// What a request makes of an image, without running it.

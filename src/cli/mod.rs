@@ -4,6 +4,7 @@ mod compare;
 mod completion;
 mod doctor;
 mod env;
+mod exec;
 mod help;
 mod images;
 mod inspect;
@@ -58,6 +59,7 @@ enum Verb {
     /// Make a machine without starting it, and print its ID
     Create(Box<run::Args>),
     Start(start::Args),
+    Exec(exec::Args),
     Stop(stop::Args),
     /// Stop machines, and start them again
     Restart(stop::Args),
@@ -137,6 +139,7 @@ fn dispatch(verb: Verb) -> Status {
     match verb {
         Verb::Run(args) => run::run(*args),
         Verb::Create(args) => run::create(*args),
+        Verb::Exec(args) => exec::exec(args),
         Verb::Start(args) => start::start(&args),
         Verb::Stop(args) => stop::stop(&args),
         Verb::Restart(args) => stop::restart(&args),

@@ -179,7 +179,7 @@ fn build_request(args: Args) -> Result<RunRequest, Failure> {
 }
 
 /// The first size of the workload's terminal, if it gets one: that of ours, or none where we have none.
-fn terminal(wanted: bool, types: bool) -> Result<Option<Size>, Failure> {
+pub(super) fn terminal(wanted: bool, types: bool) -> Result<Option<Size>, Failure> {
     if wanted && types && !terminal::is_stdin() {
         return Err(Failure::new(
             "the input device is not a TTY: leave out -t, or run husk on a terminal",

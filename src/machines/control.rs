@@ -4,6 +4,10 @@
 //!  somebody                                the keeper
 //!    ├── Signal{number} ──────────────────────▶ │
 //!    │ ◀──────────────── Done, or Refused{text} ┤   one answer to each request
+//!    ├── Exec{…} + three files ───────────────▶ │   at most one in the life of a connection
+//!    │ ◀──────────────────────────────── Done ──┤
+//!    │ ◀──── Started, then Exited; or Failed ───┤   unasked, as it comes
+//!    ├── Resize{…} ───────────────────────────▶ │   the terminal of what it runs
 //!    │ ◀─────────────────────── Ended{status} ──┤   unasked, when the machine has ended for good
 //! ```
 //!
@@ -23,6 +27,7 @@ use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::folder::{CONTROL, Folder};
+use crate::spec::Exec;
 use crate::sys::lock::lock;
 use crate::sys::seqpacket::{Listener, Message, Seqpacket};
 
@@ -39,6 +44,16 @@ pub enum Request {
     Signal {
         /// 1 to 64.
         number: u8,
+    },
+    /// Run this beside the workload, with these files as its stdin, stdout and stderr; of a terminal, what
+    /// is typed and what is shown. When the connection is closed, its streams are, too.
+    Exec(Exec),
+    /// Give the terminal of what this connection runs another size.
+    Resize {
+        /// Lines.
+        rows: u16,
+        /// Characters in a line.
+        columns: u16,
     },
 }
 
@@ -57,6 +72,20 @@ pub enum Reply {
         /// How, in docker's numbers.
         status: u8,
     },
+    /// What was to be run, runs.
+    Started,
+    /// It never began.
+    Failed {
+        /// Why, as a sentence.
+        text: String,
+        /// Docker's number for it.
+        status: u8,
+    },
+    /// It has ended, and its output has arrived.
+    Exited {
+        /// How, in docker's numbers.
+        status: u8,
+    },
 }
 
 /// What a wait ended with.
@@ -70,7 +99,38 @@ pub enum Answer {
     Late,
 }
 
-type Clients = Arc<Mutex<Vec<Arc<Seqpacket>>>>;
+/// Somebody who has connected.
+#[derive(Debug, Clone)]
+pub struct Caller(Arc<Seqpacket>);
+
+impl Caller {
+    /// Says something unasked. Who does not listen misses it.
+    pub fn tell(&self, reply: &Reply) {
+        let _missed = send(&self.0, reply, &[]);
+    }
+}
+
+impl PartialEq for Caller {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// What a keeper answers with.
+pub trait Attend {
+    /// Answers a request, which came with these files.
+    fn answer(&mut self, caller: &Caller, request: Request, files: Vec<OwnedFd>) -> Reply;
+    /// A caller has hung up.
+    fn leave(&mut self, _caller: &Caller) {}
+}
+
+impl<F: FnMut(Request, Vec<OwnedFd>) -> Reply> Attend for F {
+    fn answer(&mut self, _caller: &Caller, request: Request, files: Vec<OwnedFd>) -> Reply {
+        self(request, files)
+    }
+}
+
+type Clients = Arc<Mutex<Vec<Caller>>>;
 
 /// The keeper's end.
 #[derive(Debug)]
@@ -107,10 +167,7 @@ impl Control {
     }
 
     /// Answers requests on a thread of its own, as long as this process lives.
-    pub fn serve(
-        mut self,
-        mut answer: impl FnMut(Request, Vec<OwnedFd>) -> Reply + Send + 'static,
-    ) -> io::Result<Audience> {
+    pub fn serve(mut self, mut answer: impl Attend + Send + 'static) -> io::Result<Audience> {
         let audience = Audience(Arc::clone(&self.clients));
         thread::Builder::new()
             .name("control".to_owned())
@@ -122,7 +179,7 @@ impl Control {
     pub fn serve_until(
         &mut self,
         deadline: Instant,
-        mut answer: impl FnMut(Request, Vec<OwnedFd>) -> Reply,
+        mut answer: impl Attend,
         is_over: impl Fn() -> bool,
     ) -> io::Result<()> {
         while !is_over() {
@@ -136,17 +193,13 @@ impl Control {
     }
 
     /// Waits for somebody to come, ask or go, and sees to it.
-    fn attend(
-        &mut self,
-        limit: Option<Duration>,
-        answer: &mut impl FnMut(Request, Vec<OwnedFd>) -> Reply,
-    ) -> io::Result<()> {
+    fn attend(&mut self, limit: Option<Duration>, answer: &mut impl Attend) -> io::Result<()> {
         let clients = lock(&self.clients).clone();
         let has_room = clients.len() < MOST_CLIENTS;
         let door = has_room.then(|| PollFd::new(&self.listener, PollFlags::IN));
         let mut entries: Vec<_> = clients
             .iter()
-            .map(|client| PollFd::from_borrowed_fd(client.as_fd(), PollFlags::IN))
+            .map(|client| PollFd::from_borrowed_fd(client.0.as_fd(), PollFlags::IN))
             .chain(door)
             .collect();
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
@@ -160,13 +213,14 @@ impl Control {
             .collect();
         for (client, _) in clients.iter().zip(&ready).filter(|(_, ready)| **ready) {
             if !hear(client, answer) {
-                lock(&self.clients).retain(|other| !Arc::ptr_eq(other, client));
+                lock(&self.clients).retain(|other| other != client);
+                answer.leave(client);
             }
         }
         if has_room && ready.last() == Some(&true) {
             // Whoever hung up again, or a host without descriptors: the next one may have more luck.
             if let Ok(client) = self.listener.accept() {
-                lock(&self.clients).push(Arc::new(client));
+                lock(&self.clients).push(Caller(Arc::new(client)));
             }
         }
         Ok(())
@@ -178,16 +232,19 @@ impl Audience {
     pub fn tell_the_end(&self, status: u8) {
         for client in lock(&self.0).iter() {
             // Who does not listen reads it in the state.
-            let _missed = send(client, &Reply::Ended { status }, &[]);
+            client.tell(&Reply::Ended { status });
         }
     }
 }
 
 /// One request of `client`; whether there may be more. What is no request ends the connection.
-fn hear(client: &Seqpacket, answer: &mut impl FnMut(Request, Vec<OwnedFd>) -> Reply) -> bool {
-    match client.receive() {
+fn hear(client: &Caller, answer: &mut impl Attend) -> bool {
+    match client.0.receive() {
         Ok(Some(Message { bytes, files })) => match serde_json::from_slice(&bytes) {
-            Ok(request) => send(client, &answer(request, files), &[]).is_ok(),
+            Ok(request) => {
+                let reply = answer.answer(client, request, files);
+                send(&client.0, &reply, &[]).is_ok()
+            }
             Err(_) => false,
         },
         Err(error) => error.kind() == io::ErrorKind::WouldBlock,
@@ -218,6 +275,12 @@ impl Line {
     /// The keeper's process.
     pub fn keeper(&self) -> io::Result<Pid> {
         self.0.peer()
+    }
+
+    /// Asks, and leaves the answer to who waits for words.
+    pub fn send(&self, request: &Request) {
+        // A keeper that is gone is noticed by who waits.
+        let _gone = send(&self.0, request, &[]);
     }
 
     /// Asks, and waits for the answer.

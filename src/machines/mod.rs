@@ -27,7 +27,7 @@ mod record;
 mod registry;
 mod state;
 
-pub use control::{Answer, Audience, Control, Line, Reply, Request};
+pub use control::{Answer, Attend, Audience, Caller, Control, Line, Reply, Request};
 pub use error::Error;
 pub use folder::{Folder, Lock};
 pub use id::Id;

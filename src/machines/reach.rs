@@ -1,6 +1,7 @@
 //! What others do to a machine that somebody keeps: give it a signal, wait for its end, bring the end
 //! about.
 
+use std::os::fd::BorrowedFd;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use rustix::process::{PidfdFlags, Signal as KernelSignal, pidfd_open, pidfd_send
 use super::control::{Answer, Line, Reply, Request};
 use super::error::{Error, failed};
 use super::registry::Machine;
-use crate::spec::Signal;
+use crate::spec::{Exec, Signal};
 
 /// How often is looked for a keeper that does not listen yet, or is about to be gone.
 const OFTEN: Duration = Duration::from_millis(5);
@@ -33,7 +34,26 @@ impl Machine {
         match self.ask(&line, &Request::Signal { number })? {
             Answer::Reply(Reply::Refused { text }) => Err(self.keeper(&text)),
             Answer::Late => Err(self.keeper("does not answer")),
-            Answer::Reply(Reply::Done | Reply::Ended { .. }) | Answer::Gone => Ok(()),
+            // Done; or the machine, or the whole keeper, came to an end meanwhile.
+            Answer::Reply(_) | Answer::Gone => Ok(()),
+        }
+    }
+
+    /// Has `exec` run beside the workload, with `files` as its streams; what becomes of it is said on the
+    /// connection.
+    pub fn exec(&mut self, exec: Exec, files: &[BorrowedFd<'_>; 3]) -> Result<Line, Error> {
+        let Some(line) = self.line(Instant::now().checked_add(PATIENCE))? else {
+            return Err(match self.kept {
+                true => self.keeper("does not listen"),
+                false => Error::NotRunning(self.record.name.clone()),
+            });
+        };
+        let answer = line.ask(&Request::Exec(exec), files);
+        match answer.map_err(failed("ask the keeper of", self.folder.path()))? {
+            Answer::Reply(Reply::Done) => Ok(line),
+            Answer::Reply(Reply::Refused { text }) => Err(self.keeper(&text)),
+            Answer::Late => Err(self.keeper("does not answer")),
+            Answer::Reply(_) | Answer::Gone => Err(Error::NotRunning(self.record.name.clone())),
         }
     }
 

@@ -266,6 +266,7 @@ fn a_keeper_is_asked_and_says_the_end() {
             sender.send(number).unwrap();
             Reply::Done
         }
+        Request::Exec(_) | Request::Resize { .. } => Reply::Started,
     });
     let audience = audience.unwrap();
     let mut asking = machines.find("web").unwrap();

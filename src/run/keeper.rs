@@ -290,7 +290,7 @@ fn pause(held: &Held, state: &mut State, until: Instant) -> Result<bool, Error> 
                 ended.set(true);
                 Reply::Done
             }
-            Request::Signal { .. } => Reply::Refused {
+            _ => Reply::Refused {
                 text: "waits to start it again, and has nobody to give a signal".to_owned(),
             },
         },

@@ -13,12 +13,12 @@ use std::process;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use super::callers::{Callers, Reached};
 use super::keeper::{Reporter, Verdict};
 use super::{Error, Outcome};
 use crate::image::Image;
 use crate::machines::{
-    Audience, Control, Folder, Held, Id, Log, Machines, Record, Reply, Request, Resolved, State,
-    Status, Stream,
+    Audience, Control, Folder, Held, Id, Log, Machines, Record, Resolved, State, Status, Stream,
 };
 use crate::spec::sentence::sentence;
 use crate::spec::{Restart, RunRequest, RunSpec, Signal, time};
@@ -216,22 +216,10 @@ fn describe_end(state: &mut State, result: &Result<Outcome, Error>, ran: bool) -
 }
 
 impl Watch {
-    /// Makes the machine reachable: `deliver` gives signals to the workload.
-    pub fn listen(&self, deliver: impl Fn(Signal) + Send + 'static) -> io::Result<()> {
-        let watch = self.clone();
+    /// Makes the machine reachable.
+    pub fn listen(&self, reached: Reached) -> io::Result<()> {
         let control = Control::open(&self.0.folder)?;
-        let audience = control.serve(move |request, _files| match request {
-            Request::Signal { number } => match Signal::from_number(number) {
-                Some(signal) => {
-                    watch.note_end(number);
-                    deliver(signal);
-                    Reply::Done
-                }
-                None => Reply::Refused {
-                    text: format!("knows no signal {number}"),
-                },
-            },
-        })?;
+        let audience = control.serve(Callers::new(self.clone(), reached))?;
         *lock(&self.0.audience) = Some(audience);
         Ok(())
     }
@@ -258,7 +246,7 @@ impl Watch {
     }
 
     /// Whether `number` is meant to end the machine: then it is not started again.
-    fn note_end(&self, number: u8) {
+    pub(super) fn note_end(&self, number: u8) {
         if number != Signal::KILL.number() && number != self.0.stop_signal {
             return;
         }

@@ -7,6 +7,7 @@ mod bad_input;
 mod compare;
 mod container;
 mod disk;
+mod exec;
 mod exit_codes;
 mod foreign_kernel;
 mod hostile;

@@ -1,0 +1,148 @@
+//! Who calls on a machine that runs: signals for its workload, and commands beside it.
+
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use husk_init::job::Size;
+
+use super::life::Watch;
+use crate::container;
+use crate::machines::{Attend, Caller, Reply, Request};
+use crate::spec::sentence::sentence;
+use crate::spec::{Exec, Signal};
+use crate::vmm::{self, Answer, Asker, Refusal, SessionId, Stdio};
+
+/// What is called on.
+pub enum Reached {
+    /// A machine, by its conversation.
+    Machine(Asker),
+    /// A container, by its first process.
+    Container(container::Init),
+}
+
+/// Those who have called, with what they run.
+pub struct Callers {
+    watch: Watch,
+    reached: Reached,
+    sessions: Vec<(Caller, SessionId)>,
+}
+
+impl Callers {
+    /// Callers on what is reached by `reached`; `watch` hears of what is to end it.
+    pub fn new(watch: Watch, reached: Reached) -> Self {
+        Self {
+            watch,
+            reached,
+            sessions: Vec::new(),
+        }
+    }
+
+    fn signal(&self, number: u8) -> Reply {
+        let Some(signal) = Signal::from_number(number) else {
+            return refuse(&format!("knows no signal {number}"));
+        };
+        self.watch.note_end(number);
+        match &self.reached {
+            Reached::Machine(asker) => asker.signal(signal),
+            Reached::Container(init) => init.signal(signal),
+        }
+        Reply::Done
+    }
+
+    fn exec(&mut self, caller: &Caller, exec: Exec, files: Vec<OwnedFd>) -> Reply {
+        let Reached::Machine(asker) = &self.reached else {
+            return refuse("keeps a container, and husk runs more commands in machines only");
+        };
+        let Ok([stdin, stdout, stderr]) = <[OwnedFd; 3]>::try_from(files) else {
+            return refuse("wants three files with a command");
+        };
+        if self.session(caller).is_some() {
+            return refuse("runs one command for each who calls");
+        }
+        let stdio = Stdio {
+            stdin,
+            stdout,
+            stderr,
+        };
+        let (sender, answers) = channel();
+        let told = caller.clone();
+        let listens = thread::Builder::new().name("caller".to_owned());
+        if let Err(error) = listens.spawn(move || pass_on(&answers, &told)) {
+            return refuse(&format!("has no thread for it ({error})"));
+        }
+        let session = asker.exec(exec.into(), stdio, sender);
+        self.sessions.push((caller.clone(), session));
+        Reply::Done
+    }
+
+    fn resize(&self, caller: &Caller, size: Size) -> Reply {
+        if let (Reached::Machine(asker), Some(session)) = (&self.reached, self.session(caller)) {
+            asker.resize(session, size);
+        }
+        Reply::Done
+    }
+
+    fn session(&self, caller: &Caller) -> Option<SessionId> {
+        let mut sessions = self.sessions.iter();
+        sessions.find_map(|(other, session)| (other == caller).then_some(*session))
+    }
+}
+
+impl Attend for Callers {
+    fn answer(&mut self, caller: &Caller, request: Request, files: Vec<OwnedFd>) -> Reply {
+        match request {
+            Request::Signal { number } => self.signal(number),
+            Request::Exec(exec) => self.exec(caller, exec, files),
+            Request::Resize { rows, columns } => self.resize(caller, Size { rows, columns }),
+        }
+    }
+
+    fn leave(&mut self, caller: &Caller) {
+        if let (Reached::Machine(asker), Some(session)) = (&self.reached, self.session(caller)) {
+            asker.forsake(session);
+        }
+        self.sessions.retain(|(other, _)| other != caller);
+    }
+}
+
+fn refuse(text: &str) -> Reply {
+    Reply::Refused {
+        text: text.to_owned(),
+    }
+}
+
+/// Tells a caller what becomes of what it runs, to the last word.
+fn pass_on(answers: &Receiver<Answer>, caller: &Caller) {
+    for answer in answers {
+        caller.tell(&match answer {
+            Answer::Started => Reply::Started,
+            Answer::Failed(failure) => {
+                let error = vmm::Error::Refused(failure);
+                Reply::Failed {
+                    text: sentence(&error),
+                    status: error.status(),
+                }
+            }
+            Answer::Refused(why) => Reply::Failed {
+                text: why.to_string(),
+                status: refusal_status(&why),
+            },
+            Answer::Exited(exit) => Reply::Exited {
+                status: exit.status(),
+            },
+            // Everything in the machine was killed with it.
+            Answer::Lost => Reply::Exited {
+                status: 128 + Signal::KILL.number(),
+            },
+        });
+    }
+}
+
+/// Docker's numbers: 1 for a machine that runs nothing, 125 for what husk, or the guest, cannot do.
+fn refusal_status(why: &Refusal) -> u8 {
+    match why {
+        Refusal::NotRunning | Refusal::Over => 1,
+        _ => 125,
+    }
+}
