@@ -240,8 +240,8 @@ mod tests {
         let (connection, host) = pair();
         let terminal = Terminal::open(connection, Size::default()).unwrap();
         let [stdin, stdout, stderr] = terminal.ends().unwrap();
-        let mut command = Command::new("setsid");
-        command.args(["--ctty", "sh", "-c", script]);
+        let mut command = Command::new("env");
+        command.args(["--default-signal", "setsid", "--ctty", "sh", "-c", script]);
         command.stdin(stdin).stdout(stdout).stderr(stderr);
         let pid = command.spawn().unwrap().id().try_into().unwrap();
         Shell {

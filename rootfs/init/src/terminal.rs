@@ -204,8 +204,16 @@ mod tests {
     /// Runs a script that the terminal controls.
     fn run(terminal: &Terminal, script: &str) -> Child {
         let [stdin, stdout, stderr] = terminal.ends().unwrap();
-        let mut command = Command::new("setsid");
-        command.args(["--ctty", "--wait", "sh", "-c", script]);
+        let mut command = Command::new("env");
+        command.args([
+            "--default-signal",
+            "setsid",
+            "--ctty",
+            "--wait",
+            "sh",
+            "-c",
+            script,
+        ]);
         command.stdin(stdin).stdout(stdout).stderr(stderr);
         command.spawn().unwrap()
     }
