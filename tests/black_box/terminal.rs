@@ -86,6 +86,13 @@ impl Screen {
             assert!(begun.elapsed() < PATIENCE, "{}", self.shown());
             std::thread::sleep(Duration::from_millis(50));
         }
+        Self::settle();
+    }
+
+    /// Waits until the program there has heard the terminal's answers: a shell at its prompt asks where the
+    /// cursor is, and eats keys that come with the answer. It does so without husk, too.
+    fn settle() {
+        std::thread::sleep(Duration::from_millis(500));
     }
 
     fn shown(&self) -> String {
@@ -155,8 +162,12 @@ fn edits_lines(screen: &Screen) {
     screen.type_in("ech one");
     screen.press(&["Left", "Left", "Left", "Left"]);
     screen.ask("o", "one");
-    screen.press(&["Up", "Up"]);
-    screen.press(&["BSpace", "BSpace"]);
+    // Beyond the line that cleared the screen.
+    screen.press(&["Up"]);
+    screen.wait_for("/ # clear");
+    screen.press(&["Up"]);
+    screen.wait_for("/ # echo one");
+    screen.press(&["BSpace"]);
     screen.ask("ce", "once");
 }
 
@@ -184,8 +195,10 @@ fn edits_files(screen: &Screen) {
     screen.type_in("vi /tmp/file");
     screen.press(&["Enter"]);
     screen.wait_for("~\n~\n");
+    Screen::settle();
     screen.type_in("itwo words");
     screen.press(&["Escape"]);
+    Screen::settle();
     screen.type_in(":wq");
     screen.press(&["Enter"]);
     screen.wait_for("/ #");
