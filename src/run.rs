@@ -218,11 +218,12 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
         job: build_job(&spec)?,
     };
     let ([stdin, stdout, stderr], watch) = life.open(&spec)?;
+    let freezer = launched.freezer()?;
     let started = watch.clone();
     let (asker, asked) = vmm::prepare(move || started.start());
     let on_terminal = spec.process.terminal.is_some();
     pass_signals_on(asker.clone(), on_terminal)?;
-    watch.listen(Reached::Machine(asker.clone()))?;
+    watch.listen(Reached::Machine(asker.clone(), freezer))?;
     let screen = on_terminal.then(|| Screen::lend(asker, spec.process.stdin));
     let screen = screen.transpose()?;
     let stdio = Stdio {
@@ -292,16 +293,16 @@ fn run_container(
     let unkept = unpacked.shortfall.sentences();
     unkept.for_each(|text| note(Missing { text, asked: false }));
     let (stdio, watch) = life.open(&spec)?;
-    let on_start = |init| greet(&watch, init);
+    let on_start = |init, freezer| greet(&watch, Reached::Container(init, freezer));
     let ending = container::run(entered, &wanted, stdio, &mut timeline, note, on_start)?;
     Ok(Outcome::new(spec.name, ending, missing, timeline))
 }
 
 /// A container's workload has started: from here on there may be more threads than one.
-fn greet(watch: &Watch, init: container::Init) {
+fn greet(watch: &Watch, reached: Reached) {
     watch.start();
     // One that cannot listen runs all the same.
-    let _unreachable = watch.listen(Reached::Container(init));
+    let _unreachable = watch.listen(reached);
 }
 
 /// What a request makes of an image, without running it.

@@ -62,6 +62,7 @@ pub fn describe_status(state: &State, now: u64) -> String {
     match state.status {
         Status::Created => "Created".to_owned(),
         Status::Running => format!("Up {}", since(state.started)),
+        Status::Paused => format!("Up {} (Paused)", since(state.started)),
         Status::Restarting => {
             format!(
                 "Restarting ({}) {} ago",
@@ -136,8 +137,8 @@ fn state_to_json(state: &State) -> Value {
     };
     json!({
         "Status": state.status,
-        "Running": state.status == Status::Running || state.status == Status::Restarting,
-        "Paused": false,
+        "Running": state.status.needs_keeper(),
+        "Paused": state.status == Status::Paused,
         "Restarting": state.status == Status::Restarting,
         "Dead": false,
         "Pid": state.pid,
@@ -165,6 +166,7 @@ mod tests {
         let table = [
             (Status::Created, "Created"),
             (Status::Running, "Up 9 minutes"),
+            (Status::Paused, "Up 9 minutes (Paused)"),
             (Status::Restarting, "Restarting (3) 8 minutes ago"),
             (Status::Exited, "Exited (3) 8 minutes ago"),
         ];

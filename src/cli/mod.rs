@@ -15,6 +15,7 @@ mod logs;
 mod machines;
 mod man;
 mod output;
+mod pause;
 mod progress;
 mod prune;
 mod ps;
@@ -64,6 +65,9 @@ enum Verb {
     /// Stop machines, and start them again
     Restart(stop::Args),
     Kill(kill::Args),
+    Pause(pause::Args),
+    /// Let paused machines go on
+    Unpause(pause::Args),
     Wait(wait::Args),
     Ps(ps::Args),
     Logs(logs::Args),
@@ -144,6 +148,8 @@ fn dispatch(verb: Verb) -> Status {
         Verb::Stop(args) => stop::stop(&args),
         Verb::Restart(args) => stop::restart(&args),
         Verb::Kill(args) => kill::kill(&args),
+        Verb::Pause(args) => pause::pause(&args),
+        Verb::Unpause(args) => pause::unpause(&args),
         Verb::Wait(args) => wait::wait(&args),
         Verb::Ps(args) => ps::ps(&args),
         Verb::Logs(args) => logs::logs(&args),

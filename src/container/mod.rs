@@ -18,6 +18,7 @@ mod create;
 mod embedded;
 mod enter;
 mod error;
+mod freezer;
 mod leash;
 mod program;
 mod root;
@@ -30,6 +31,7 @@ mod wall;
 
 pub use enter::{Entered, enter};
 pub use error::Error;
+pub use freezer::Freezer;
 pub use program::find as find_runtime;
 pub use running::Init;
 pub use wall::run;

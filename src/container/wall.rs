@@ -13,6 +13,7 @@ use super::console::{Console, Socket};
 use super::create::{Bundle, Created};
 use super::enter::Entered;
 use super::error::{Error, root as failed};
+use super::freezer::Freezer;
 use super::leash::Leash;
 use super::root::{self, Prepared, Root};
 use super::running::{Init, Signals, follow};
@@ -24,14 +25,14 @@ use crate::timeline::{Phase, Timeline};
 
 /// Runs `spec`'s job in a container, with `stdio` as husk's end of its streams. Whatever happens, the
 /// container is gone when this returns. What the host does not give is told before the workload begins;
-/// `on_start` gets the container's first process once the workload has started.
+/// `on_start` gets the container's first process, and what halts it, once the workload has started.
 pub fn run(
     entered: Entered,
     spec: &ContainerSpec,
     stdio: [OwnedFd; 3],
     timeline: &mut Timeline,
     tell: impl FnMut(Missing),
-    on_start: impl FnOnce(Init),
+    on_start: impl FnOnce(Init, Option<Freezer>),
 ) -> Result<Ending, Error> {
     let signals = Signals::hold().map_err(Error::Process)?;
     let around = Surroundings {
@@ -68,6 +69,7 @@ pub fn run(
 struct Leashed<'a> {
     spec: &'a ContainerSpec,
     created: Created,
+    kind: Kind,
     init: Init,
     relays: Vec<Relay>,
     console: Option<Console>,
@@ -134,6 +136,7 @@ fn make<'a>(
         console,
         spec,
         created,
+        kind,
         init,
         relays: streams.relays,
         _leash: leash,
@@ -146,13 +149,14 @@ impl Leashed<'_> {
         mut self,
         signals: &Signals,
         timeline: &mut Timeline,
-        on_start: impl FnOnce(Init),
+        on_start: impl FnOnce(Init, Option<Freezer>),
     ) -> Result<Ending, Error> {
         timeline.end(Phase::Create);
         self.created.start()?;
         timeline.end(Phase::Init);
         let lent = self.console.as_ref().and_then(Console::lend);
-        on_start(self.init.try_clone().map_err(Error::Process)?);
+        let freezer = Freezer::of(&self.spec.id, self.kind);
+        on_start(self.init.try_clone().map_err(Error::Process)?, freezer);
         let outputs = carry(mem::take(&mut self.relays)).map_err(Error::Process)?;
         let console = self.console.as_ref();
         console.into_iter().for_each(Console::follow_size);

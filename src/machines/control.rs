@@ -48,6 +48,10 @@ pub enum Request {
     /// Run this beside the workload, with these files as its stdin, stdout and stderr; of a terminal, what
     /// is typed and what is shown. When the connection is closed, its streams are, too.
     Exec(Exec),
+    /// Halt everything in the machine.
+    Pause,
+    /// Let it go on.
+    Unpause,
     /// Give the terminal of what this connection runs another size.
     Resize {
         /// Lines.

@@ -41,6 +41,12 @@ pub enum Error {
     /// It does not run, and must.
     #[error("machine `{0}` is not running: `husk start` starts it")]
     NotRunning(String),
+    /// It is halted.
+    #[error("machine `{0}` is paused: `husk unpause` lets it go on")]
+    Paused(String),
+    /// It is not halted, and should be let go on.
+    #[error("machine `{0}` is not paused")]
+    NotPaused(String),
     /// Somebody starts or removes it at this moment.
     #[error("machine `{0}` is being started or removed by somebody else: try again")]
     Busy(String),

@@ -10,6 +10,7 @@ use rustix::process::{PidfdFlags, Signal as KernelSignal, pidfd_open, pidfd_send
 use super::control::{Answer, Line, Reply, Request};
 use super::error::{Error, failed};
 use super::registry::Machine;
+use super::state::Status;
 use crate::spec::{Exec, Signal};
 
 /// How often is looked for a keeper that does not listen yet, or is about to be gone.
@@ -39,9 +40,36 @@ impl Machine {
         }
     }
 
+    /// Halts everything in the machine, or lets it go on.
+    pub fn pause(&mut self, paused: bool) -> Result<(), Error> {
+        let name = self.record.name.clone();
+        match (self.state.status, paused) {
+            (Status::Paused, true) => return Err(Error::Paused(name)),
+            (Status::Running, false) => return Err(Error::NotPaused(name)),
+            _ => {}
+        }
+        let Some(line) = self.line(Instant::now().checked_add(PATIENCE))? else {
+            return Err(Error::NotRunning(name));
+        };
+        let request = if paused {
+            Request::Pause
+        } else {
+            Request::Unpause
+        };
+        match self.ask(&line, &request)? {
+            Answer::Reply(Reply::Done) => Ok(()),
+            Answer::Reply(Reply::Refused { text }) => Err(self.keeper(&text)),
+            Answer::Late => Err(self.keeper("does not answer")),
+            Answer::Reply(_) | Answer::Gone => Err(Error::NotRunning(name)),
+        }
+    }
+
     /// Has `exec` run beside the workload, with `files` as its streams; what becomes of it is said on the
     /// connection.
     pub fn exec(&mut self, exec: Exec, files: &[BorrowedFd<'_>; 3]) -> Result<Line, Error> {
+        if self.state.status == Status::Paused {
+            return Err(Error::Paused(self.record.name.clone()));
+        }
         let Some(line) = self.line(Instant::now().checked_add(PATIENCE))? else {
             return Err(match self.kept {
                 true => self.keeper("does not listen"),

@@ -8,6 +8,8 @@
 //!                 restarting ◀ by --restart
 //! ```
 //!
+//! What runs can be paused, and is running again then, or ended.
+//!
 //! The keeper writes it, whole and atomically. What it says of a machine that runs is true as long as the
 //! keeper lives, and whether it does, only its lock says.
 
@@ -26,6 +28,8 @@ pub enum Status {
     Created,
     /// Its workload runs.
     Running,
+    /// It is halted, and can go on.
+    Paused,
     /// Waiting to be started again.
     Restarting,
     /// Ended.
@@ -34,11 +38,22 @@ pub enum Status {
 
 impl Status {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Created, Self::Running, Self::Restarting, Self::Exited];
+    pub const ALL: [Self; 5] = [
+        Self::Created,
+        Self::Running,
+        Self::Paused,
+        Self::Restarting,
+        Self::Exited,
+    ];
 
     /// Whether a keeper must be alive for it to be true.
     pub fn needs_keeper(self) -> bool {
-        matches!(self, Self::Running | Self::Restarting)
+        self.is_up() || self == Self::Restarting
+    }
+
+    /// Whether its workload has begun, and not ended.
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
     }
 }
 
@@ -47,6 +62,7 @@ impl fmt::Display for Status {
         f.write_str(match self {
             Self::Created => "created",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Restarting => "restarting",
             Self::Exited => "exited",
         })
@@ -84,7 +100,7 @@ const KILLED: u8 = 137;
 impl State {
     /// The truth about what a keeper wrote that is dead now.
     pub(super) fn of_the_dead(mut self) -> Self {
-        if self.status == Status::Running {
+        if self.status.is_up() {
             self.exit_code = KILLED;
         }
         self.status = Status::Exited;

@@ -15,10 +15,26 @@ use crate::vmm::{self, Answer, Asker, Refusal, SessionId, Stdio};
 
 /// What is called on.
 pub enum Reached {
-    /// A machine, by its conversation.
-    Machine(Asker),
-    /// A container, by its first process.
-    Container(container::Init),
+    /// A machine, by its conversation, and its process as a whole.
+    Machine(Asker, vmm::Freezer),
+    /// A container, by its first process, and its group where that is ours.
+    Container(container::Init, Option<container::Freezer>),
+}
+
+impl Reached {
+    /// Halts everything in it, or lets it go on; why that cannot be.
+    fn pause(&self, paused: bool) -> Result<(), String> {
+        let done = match (self, paused) {
+            (Self::Machine(_, freezer), true) => freezer.freeze(),
+            (Self::Machine(_, freezer), false) => freezer.thaw(),
+            (Self::Container(_, Some(freezer)), true) => freezer.freeze(),
+            (Self::Container(_, Some(freezer)), false) => freezer.thaw(),
+            (Self::Container(_, None), _) => {
+                return Err("keeps a container, and has no control group to pause it by".to_owned());
+            }
+        };
+        done.map_err(|error| format!("cannot do it ({error})"))
+    }
 }
 
 /// Those who have called, with what they run.
@@ -42,21 +58,44 @@ impl Callers {
         let Some(signal) = Signal::from_number(number) else {
             return refuse(&format!("knows no signal {number}"));
         };
-        self.watch.note_end(number);
         match &self.reached {
-            Reached::Machine(asker) => asker.signal(signal),
-            Reached::Container(init) => init.signal(signal),
+            Reached::Machine(asker, _) => asker.signal(signal),
+            Reached::Container(init, _) => init.signal(signal),
+        }
+        // What is halted could not end.
+        if self.watch.note_end(number) && self.watch.is_paused() {
+            return self.pause(false);
         }
         Reply::Done
     }
 
+    fn pause(&self, paused: bool) -> Reply {
+        if self.watch.is_paused() == paused {
+            return refuse(if paused {
+                "has it paused already"
+            } else {
+                "has it running already"
+            });
+        }
+        match self.reached.pause(paused) {
+            Ok(()) => {
+                self.watch.note_pause(paused);
+                Reply::Done
+            }
+            Err(why) => refuse(&why),
+        }
+    }
+
     fn exec(&mut self, caller: &Caller, exec: Exec, files: Vec<OwnedFd>) -> Reply {
-        let Reached::Machine(asker) = &self.reached else {
+        let Reached::Machine(asker, _) = &self.reached else {
             return refuse("keeps a container, and husk runs more commands in machines only");
         };
         let Ok([stdin, stdout, stderr]) = <[OwnedFd; 3]>::try_from(files) else {
             return refuse("wants three files with a command");
         };
+        if self.watch.is_paused() {
+            return refuse("has it paused");
+        }
         if self.session(caller).is_some() {
             return refuse("runs one command for each who calls");
         }
@@ -77,7 +116,7 @@ impl Callers {
     }
 
     fn resize(&self, caller: &Caller, size: Size) -> Reply {
-        if let (Reached::Machine(asker), Some(session)) = (&self.reached, self.session(caller)) {
+        if let (Reached::Machine(asker, _), Some(session)) = (&self.reached, self.session(caller)) {
             asker.resize(session, size);
         }
         Reply::Done
@@ -94,12 +133,14 @@ impl Attend for Callers {
         match request {
             Request::Signal { number } => self.signal(number),
             Request::Exec(exec) => self.exec(caller, exec, files),
+            Request::Pause => self.pause(true),
+            Request::Unpause => self.pause(false),
             Request::Resize { rows, columns } => self.resize(caller, Size { rows, columns }),
         }
     }
 
     fn leave(&mut self, caller: &Caller) {
-        if let (Reached::Machine(asker), Some(session)) = (&self.reached, self.session(caller)) {
+        if let (Reached::Machine(asker, _), Some(session)) = (&self.reached, self.session(caller)) {
             asker.forsake(session);
         }
         self.sessions.retain(|(other, _)| other != caller);

@@ -229,7 +229,7 @@ fn supervise(held: &Held, reporter: Reporter) -> Result<(), Error> {
         let child = fork(|| run_child(held, report))?;
         child.wait()?;
         let mut state = folder.state()?;
-        if state.status == Status::Running {
+        if state.status.is_up() {
             // Killed before it could say how it ended.
             state = bury(held, state);
             folder.write_state(&state)?;

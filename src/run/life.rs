@@ -162,7 +162,7 @@ impl Life {
             Some(watch) => watch.finish(),
             None => held.machine.state.clone(),
         };
-        let ran = state.status == Status::Running;
+        let ran = state.status.is_up();
         let status = describe_end(&mut state, result, ran);
         let again = is_supervised && ran && !state.stopping;
         if again && lifecycle.restart.applies(status, state.restarts) {
@@ -245,15 +245,32 @@ impl Watch {
         lock(&watched.reporter).tell(&Verdict::Started);
     }
 
+    /// Whether the machine is halted.
+    pub(super) fn is_paused(&self) -> bool {
+        lock(&self.0.state).status == Status::Paused
+    }
+
+    /// It is halted from now on, or goes on.
+    pub(super) fn note_pause(&self, paused: bool) {
+        let mut state = lock(&self.0.state);
+        state.status = match paused {
+            true => Status::Paused,
+            false => Status::Running,
+        };
+        // Who asked is answered in any case.
+        let _unseen = self.0.folder.write_state(&state);
+    }
+
     /// Whether `number` is meant to end the machine: then it is not started again.
-    pub(super) fn note_end(&self, number: u8) {
+    pub(super) fn note_end(&self, number: u8) -> bool {
         if number != Signal::KILL.number() && number != self.0.stop_signal {
-            return;
+            return false;
         }
         let mut state = lock(&self.0.state);
         state.stopping = true;
         // It counts here in any case; the file is for who comes after this process.
         let _unseen = self.0.folder.write_state(&state);
+        true
     }
 
     /// Waits until the log has everything; gives the state so far.

@@ -8,9 +8,11 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::console::Console;
 use super::error::Error;
+use super::freezer::Freezer;
 use super::uplink::{self, Order};
 use crate::kvm::Kvm;
 use crate::spec::{Share, VmSpec, Written};
@@ -61,6 +63,12 @@ pub fn launch() -> Result<Launched, Error> {
 }
 
 impl Launched {
+    /// What halts the machine, while it runs.
+    pub fn freezer(&self) -> io::Result<Freezer> {
+        let pidfd = pidfd_open(Pid::from_child(&self.process.0), PidfdFlags::empty())?;
+        Ok(Freezer::of(pidfd))
+    }
+
     /// Opens what the machine of `spec` needs, and has it built. `halted` is told when the guest halts.
     pub fn build(
         self,

@@ -10,6 +10,7 @@ mod channels;
 mod client;
 mod console;
 mod error;
+mod freezer;
 mod launch;
 mod machine;
 mod relay;
@@ -23,6 +24,7 @@ mod wall;
 
 pub use asker::{Answer, Asked, Asker, Refusal, SessionId, prepare};
 pub use error::Error;
+pub use freezer::Freezer;
 pub use launch::{Launched, MACHINE_NAME, MACHINE_VERB, launch};
 pub use relay::Stdio;
 pub use serve::serve;
