@@ -293,7 +293,7 @@ fn run_container(
     let unkept = unpacked.shortfall.sentences();
     unkept.for_each(|text| note(Missing { text, asked: false }));
     let (stdio, watch) = life.open(&spec)?;
-    let on_start = |init, freezer| greet(&watch, Reached::Container(init, freezer));
+    let on_start = |reach| greet(&watch, Reached::Container(reach));
     let ending = container::run(entered, &wanted, stdio, &mut timeline, note, on_start)?;
     Ok(Outcome::new(spec.name, ending, missing, timeline))
 }

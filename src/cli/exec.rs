@@ -2,24 +2,22 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
-use std::process;
 use std::sync::Arc;
-use std::thread;
 
 use super::Status as ExitStatus;
 use super::env;
 use super::machines::refused;
 use super::output::Failure;
 use super::run::terminal as terminal_of;
-use crate::machines::{Answer, Line, Machine, Reply, Request};
+use super::typing::{follow_size, type_on};
+use crate::machines::{Answer, Line, Machine, Reply};
 use crate::run;
 use crate::spec::{DETACH_KEYS, DetachKeys, EnvWord, Exec, Signal, merge_environment};
-use crate::sys::signals;
-use crate::sys::terminal::{self, Raw};
+use crate::sys::terminal::Raw;
 
 /// Run another command in a machine that runs
 #[derive(Debug, clap::Args)]
@@ -173,38 +171,4 @@ fn end_of(answer: Answer) -> Result<Option<u8>, Failure> {
         // The machine's end comes with the command's; and answers to sizes say nothing.
         Answer::Reply(_) | Answer::Late => Ok(None),
     }
-}
-
-/// What is typed goes to the command, on a thread of its own, until the keys come that leave it alone.
-fn type_on(mut keyboard: File, mut keys: DetachKeys) -> io::Result<()> {
-    let typist = thread::Builder::new().name("typist".to_owned());
-    typist.spawn(move || {
-        let mut typed = [0; 4096];
-        while let Ok(count @ 1..) = io::stdin().read(&mut typed) {
-            let (passed, left) = keys.pass(&typed[..count]);
-            if keyboard.write_all(&passed).is_err() {
-                return;
-            }
-            if left {
-                terminal::restore();
-                process::exit(0);
-            }
-        }
-    })?;
-    Ok(())
-}
-
-/// The command's terminal has the size of ours, from now on.
-fn follow_size(line: &Arc<Line>) -> io::Result<()> {
-    let line = Arc::clone(line);
-    let tell = move || {
-        if let Some(size) = terminal::size() {
-            line.send(&Request::Resize {
-                rows: size.rows,
-                columns: size.columns,
-            });
-        }
-    };
-    tell();
-    signals::deliver(&[Signal::WINCH.number()], move |_| tell())
 }

@@ -39,7 +39,7 @@ pub struct Args {
     machine: String,
 }
 
-/// How often is looked for more.
+/// How often is looked whether it is over.
 const OFTEN: Duration = Duration::from_millis(50);
 
 /// Prints stdout to stdout, and stderr to stderr.
@@ -80,6 +80,8 @@ pub fn logs(args: &Args) -> ExitStatus {
     if let Some(lines) = tail {
         cursor.tail(lines).map_err(damaged)?;
     }
+    let growth = args.follow.then(|| Cursor::watch(&machine.folder));
+    let growth = growth.transpose()?;
     loop {
         // Looked at first: what it said before it ended is in the log then.
         machine.refresh()?;
@@ -94,10 +96,10 @@ pub fn logs(args: &Args) -> ExitStatus {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(0),
             flushed => flushed?,
         }
-        if over {
-            return Ok(0);
+        match &growth {
+            Some(growth) if !over => growth.wait(OFTEN)?,
+            _ => return Ok(0),
         }
-        sleep(OFTEN);
     }
 }
 

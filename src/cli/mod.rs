@@ -1,5 +1,6 @@
 //! The command line: arguments, one file per verb, exit codes.
 
+mod attach;
 mod compare;
 mod completion;
 mod doctor;
@@ -27,6 +28,7 @@ mod settings;
 mod start;
 mod stop;
 mod template;
+mod typing;
 mod volume;
 mod wait;
 mod workload;
@@ -61,6 +63,7 @@ enum Verb {
     Create(Box<run::Args>),
     Start(start::Args),
     Exec(exec::Args),
+    Attach(attach::Args),
     Stop(stop::Args),
     /// Stop machines, and start them again
     Restart(stop::Args),
@@ -144,6 +147,7 @@ fn dispatch(verb: Verb) -> Status {
         Verb::Run(args) => run::run(*args),
         Verb::Create(args) => run::create(*args),
         Verb::Exec(args) => exec::exec(args),
+        Verb::Attach(args) => attach::attach(&args),
         Verb::Start(args) => start::start(&args),
         Verb::Stop(args) => stop::stop(&args),
         Verb::Restart(args) => stop::restart(&args),

@@ -104,7 +104,7 @@ pub fn create(args: Args) -> Status {
         return Err(Failure::new(text));
     }
     let image = args.image.clone();
-    let held = run::create(&image, build_request(args)?)?;
+    let held = run::create(&image, build_request(args, true)?)?;
     say(&format!("{}\n", held.machine.record.id))?;
     Ok(0)
 }
@@ -117,7 +117,7 @@ fn run_detached(args: Args) -> Status {
         return Err(Failure::new(text));
     }
     let image = args.image.clone();
-    let held = run::create(&image, build_request(args)?)?;
+    let held = run::create(&image, build_request(args, true)?)?;
     start_held(&held)?;
     say(&format!("{}\n", held.machine.record.id))?;
     Ok(0)
@@ -133,7 +133,7 @@ pub fn run(args: Args) -> Status {
         return Err(Failure::new(text));
     }
     let (image, json, verbose) = (args.image.clone(), args.json.clone(), args.verbose > 0);
-    let request = build_request(args)?;
+    let request = build_request(args, false)?;
     let tell = |missing: &Missing| {
         if verbose || missing.asked {
             complain(&missing.text);
@@ -158,7 +158,8 @@ pub fn run(args: Args) -> Status {
     Ok(outcome.exit.status())
 }
 
-fn build_request(args: Args) -> Result<RunRequest, Failure> {
+/// Who types in the background comes later, and has a terminal then.
+fn build_request(args: Args, in_background: bool) -> Result<RunRequest, Failure> {
     let measure = args.probe.then_some(Probe::Measure);
     Ok(RunRequest {
         name: args.name,
@@ -170,7 +171,7 @@ fn build_request(args: Args) -> Result<RunRequest, Failure> {
         wall: wall(args.wall, args.oci_runtime)?,
         probe: measure.or(args.changes.map(Probe::Changes)),
         stdin: args.interactive,
-        terminal: terminal(args.tty, args.interactive)?,
+        terminal: terminal(args.tty, args.interactive && !in_background)?,
         verbose_console: args.verbose > 1,
         count_exits: args.count_exits,
         lifecycle: args.lifecycle.lifecycle()?,

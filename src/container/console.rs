@@ -74,11 +74,22 @@ impl Console {
         self.types.then(|| Raw::enter(&io::stdin()).ok()).flatten()
     }
 
+    /// Another handle of it.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            master: self.master.try_clone()?,
+            types: self.types,
+        })
+    }
+
     /// Takes the size that the user's terminal has now.
     pub fn follow_size(&self) {
-        if let Some(size) = size() {
-            // Every size is taken.
-            let _taken = terminal::resize(&self.master, size);
-        }
+        size().into_iter().for_each(|size| self.resize(size));
+    }
+
+    /// Takes this size.
+    pub fn resize(&self, size: Size) {
+        // Every size is taken.
+        let _taken = terminal::resize(&self.master, size);
     }
 }

@@ -21,6 +21,7 @@ mod error;
 mod freezer;
 mod leash;
 mod program;
+mod reach;
 mod root;
 mod running;
 pub mod seccomp;
@@ -31,7 +32,6 @@ mod wall;
 
 pub use enter::{Entered, enter};
 pub use error::Error;
-pub use freezer::Freezer;
 pub use program::find as find_runtime;
-pub use running::Init;
+pub use reach::Reach;
 pub use wall::run;

@@ -1,5 +1,6 @@
 //! One run behind the wall of namespaces: root, create, leash, start, wait.
 
+use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
 
@@ -15,6 +16,7 @@ use super::enter::Entered;
 use super::error::{Error, root as failed};
 use super::freezer::Freezer;
 use super::leash::Leash;
+use super::reach::Reach;
 use super::root::{self, Prepared, Root};
 use super::running::{Init, Signals, follow};
 use super::seccomp;
@@ -25,14 +27,14 @@ use crate::timeline::{Phase, Timeline};
 
 /// Runs `spec`'s job in a container, with `stdio` as husk's end of its streams. Whatever happens, the
 /// container is gone when this returns. What the host does not give is told before the workload begins;
-/// `on_start` gets the container's first process, and what halts it, once the workload has started.
+/// `on_start` gets a way to reach the container, once the workload has started.
 pub fn run(
     entered: Entered,
     spec: &ContainerSpec,
     stdio: [OwnedFd; 3],
     timeline: &mut Timeline,
     tell: impl FnMut(Missing),
-    on_start: impl FnOnce(Init, Option<Freezer>),
+    on_start: impl FnOnce(Reach),
 ) -> Result<Ending, Error> {
     let signals = Signals::hold().map_err(Error::Process)?;
     let around = Surroundings {
@@ -144,19 +146,27 @@ fn make<'a>(
 }
 
 impl Leashed<'_> {
+    fn reach(&self) -> io::Result<Reach> {
+        let console = self.console.as_ref().map(Console::try_clone);
+        Ok(Reach {
+            init: self.init.try_clone()?,
+            freezer: Freezer::of(&self.spec.id, self.kind),
+            console: console.transpose()?,
+        })
+    }
+
     /// From the order to start to the end.
     fn live(
         mut self,
         signals: &Signals,
         timeline: &mut Timeline,
-        on_start: impl FnOnce(Init, Option<Freezer>),
+        on_start: impl FnOnce(Reach),
     ) -> Result<Ending, Error> {
         timeline.end(Phase::Create);
         self.created.start()?;
         timeline.end(Phase::Init);
         let lent = self.console.as_ref().and_then(Console::lend);
-        let freezer = Freezer::of(&self.spec.id, self.kind);
-        on_start(self.init.try_clone().map_err(Error::Process)?, freezer);
+        on_start(self.reach().map_err(Error::Process)?);
         let outputs = carry(mem::take(&mut self.relays)).map_err(Error::Process)?;
         let console = self.console.as_ref();
         console.into_iter().for_each(Console::follow_size);

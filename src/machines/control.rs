@@ -52,7 +52,9 @@ pub enum Request {
     Pause,
     /// Let it go on.
     Unpause,
-    /// Give the terminal of what this connection runs another size.
+    /// Take what comes from this file as typed for the workload, until this connection or the file ends.
+    Attach,
+    /// Give the terminal of what this connection runs, or is attached to, another size.
     Resize {
         /// Lines.
         rows: u16,

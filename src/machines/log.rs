@@ -19,6 +19,7 @@ use std::thread::{self, JoinHandle};
 use rustix::fs::OFlags;
 
 use super::folder::{Folder, LOG};
+use super::growth::Growth;
 use crate::spec::time::{self, Nanoseconds};
 use crate::sys::lock::lock;
 
@@ -170,6 +171,11 @@ impl Cursor {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// What says that the log in `folder`, which is there, has grown.
+    pub fn watch(folder: &Folder) -> io::Result<Growth> {
+        Growth::of(folder, LOG)
     }
 
     fn of(file: File) -> Self {

@@ -19,6 +19,7 @@
 mod control;
 mod error;
 mod folder;
+mod growth;
 mod id;
 mod log;
 mod name;
@@ -30,6 +31,7 @@ mod state;
 pub use control::{Answer, Attend, Audience, Caller, Control, Line, Reply, Request};
 pub use error::Error;
 pub use folder::{Folder, Lock};
+pub use growth::Growth;
 pub use id::Id;
 pub use log::{Cursor, Log, Piece, Stream};
 pub use record::{Record, Resolved};

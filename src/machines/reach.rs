@@ -85,6 +85,24 @@ impl Machine {
         }
     }
 
+    /// Has `typed` typed to the workload; the end of the machine is said on the connection.
+    pub fn attach(&mut self, typed: BorrowedFd<'_>) -> Result<Line, Error> {
+        let name = self.record.name.clone();
+        if self.state.status == Status::Paused {
+            return Err(Error::Paused(name));
+        }
+        let Some(line) = self.line(Instant::now().checked_add(PATIENCE))? else {
+            return Err(Error::NotRunning(name));
+        };
+        let answer = line.ask(&Request::Attach, &[typed]);
+        match answer.map_err(failed("ask the keeper of", self.folder.path()))? {
+            Answer::Reply(Reply::Done) => Ok(line),
+            Answer::Reply(Reply::Refused { text }) => Err(self.keeper(&text)),
+            Answer::Late => Err(self.keeper("does not answer")),
+            Answer::Reply(_) | Answer::Gone => Err(Error::NotRunning(name)),
+        }
+    }
+
     /// Waits until the machine has ended for good, or for `limit`; its exit code.
     pub fn wait(&mut self, limit: Option<Duration>) -> Result<Option<u8>, Error> {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));

@@ -1,5 +1,7 @@
 //! Who calls on a machine that runs: signals for its workload, and commands beside it.
 
+use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -17,8 +19,8 @@ use crate::vmm::{self, Answer, Asker, Refusal, SessionId, Stdio};
 pub enum Reached {
     /// A machine, by its conversation, and its process as a whole.
     Machine(Asker, vmm::Freezer),
-    /// A container, by its first process, and its group where that is ours.
-    Container(container::Init, Option<container::Freezer>),
+    /// A container.
+    Container(container::Reach),
 }
 
 impl Reached {
@@ -27,13 +29,14 @@ impl Reached {
         let done = match (self, paused) {
             (Self::Machine(_, freezer), true) => freezer.freeze(),
             (Self::Machine(_, freezer), false) => freezer.thaw(),
-            (Self::Container(_, Some(freezer)), true) => freezer.freeze(),
-            (Self::Container(_, Some(freezer)), false) => freezer.thaw(),
-            (Self::Container(_, None), _) => {
-                return Err("keeps a container, and has no control group to pause it by".to_owned());
-            }
+            (Self::Container(reach), paused) => reach.pause(paused),
         };
-        done.map_err(|error| format!("cannot do it ({error})"))
+        done.map_err(|error| match error.kind() {
+            io::ErrorKind::Unsupported => {
+                "keeps a container, and has no control group to pause it by".to_owned()
+            }
+            _ => format!("cannot do it ({error})"),
+        })
     }
 }
 
@@ -60,7 +63,7 @@ impl Callers {
         };
         match &self.reached {
             Reached::Machine(asker, _) => asker.signal(signal),
-            Reached::Container(init, _) => init.signal(signal),
+            Reached::Container(reach) => reach.signal(signal),
         }
         // What is halted could not end.
         if self.watch.note_end(number) && self.watch.is_paused() {
@@ -115,9 +118,32 @@ impl Callers {
         Reply::Done
     }
 
+    fn attach(&mut self, caller: &Caller, files: Vec<OwnedFd>) -> Reply {
+        let Ok([typed]) = <[OwnedFd; 1]>::try_from(files) else {
+            return refuse("wants one file with what is typed");
+        };
+        if self.session(caller).is_some() {
+            return refuse("runs something else for who calls");
+        }
+        let stdin = match self.watch.stdin() {
+            Ok(Some(stdin)) => stdin,
+            Ok(None) => return refuse("has it in the foreground: its streams are in use there"),
+            Err(error) => return refuse(&format!("has no file for it ({error})")),
+        };
+        let typist = thread::Builder::new().name("typist".to_owned());
+        // It ends with the caller, whose pipe it reads.
+        if let Err(error) = typist.spawn(move || io::copy(&mut File::from(typed), &mut &stdin)) {
+            return refuse(&format!("has no thread for it ({error})"));
+        }
+        self.sessions.push((caller.clone(), SessionId::WORKLOAD));
+        Reply::Done
+    }
+
     fn resize(&self, caller: &Caller, size: Size) -> Reply {
-        if let (Reached::Machine(asker, _), Some(session)) = (&self.reached, self.session(caller)) {
-            asker.resize(session, size);
+        match (&self.reached, self.session(caller)) {
+            (Reached::Machine(asker, _), Some(session)) => asker.resize(session, size),
+            (Reached::Container(reach), Some(SessionId::WORKLOAD)) => reach.resize(size),
+            _ => {}
         }
         Reply::Done
     }
@@ -133,6 +159,7 @@ impl Attend for Callers {
         match request {
             Request::Signal { number } => self.signal(number),
             Request::Exec(exec) => self.exec(caller, exec, files),
+            Request::Attach => self.attach(caller, files),
             Request::Pause => self.pause(true),
             Request::Unpause => self.pause(false),
             Request::Resize { rows, columns } => self.resize(caller, Size { rows, columns }),
@@ -140,7 +167,8 @@ impl Attend for Callers {
     }
 
     fn leave(&mut self, caller: &Caller) {
-        if let (Reached::Machine(asker, _), Some(session)) = (&self.reached, self.session(caller)) {
+        let session = self.session(caller).filter(|session| *session != SessionId::WORKLOAD);
+        if let (Reached::Machine(asker, _), Some(session)) = (&self.reached, session) {
             asker.forsake(session);
         }
         self.sessions.retain(|(other, _)| other != caller);

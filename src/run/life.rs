@@ -42,8 +42,6 @@ enum Output {
     Log {
         reporter: Reporter,
         is_supervised: bool,
-        /// A stdin that nobody writes to, and that does not end.
-        stdin: Option<PipeWriter>,
     },
 }
 
@@ -57,6 +55,8 @@ struct Watched {
     stop_signal: u8,
     audience: Mutex<Option<Audience>>,
     log: Option<Log>,
+    /// Of a machine in the background: it does not end, and has what those type who attach.
+    stdin: Option<PipeWriter>,
     outputs: Mutex<Vec<(Stream, PipeReader)>>,
     writers: Mutex<Vec<JoinHandle<()>>>,
     reporter: Mutex<Reporter>,
@@ -84,7 +84,6 @@ impl Life {
             output: Output::Log {
                 reporter,
                 is_supervised,
-                stdin: None,
             },
         }
     }
@@ -116,11 +115,9 @@ impl Life {
         let held = self.held.as_ref().ok_or(Error::Unregistered)?;
         let folder = held.machine.folder.try_clone()?;
         let mut outputs = Vec::new();
-        let (stdio, log, reporter) = match &mut self.output {
-            Output::Own => (own_streams()?, None, Reporter::nobody()),
-            Output::Log {
-                reporter, stdin, ..
-            } => {
+        let (stdio, log, reporter, stdin) = match &mut self.output {
+            Output::Own => (own_streams()?, None, Reporter::nobody(), None),
+            Output::Log { reporter, .. } => {
                 let (input, open_end) = io::pipe()?;
                 let mut pipe = |stream| {
                     let (reader, writer) = io::pipe()?;
@@ -128,9 +125,9 @@ impl Life {
                     Ok::<OwnedFd, io::Error>(writer.into())
                 };
                 let stdio = [input.into(), pipe(Stream::Stdout)?, pipe(Stream::Stderr)?];
-                *stdin = Some(open_end);
                 let log = Log::append(&folder)?;
-                (stdio, Some(log), mem::replace(reporter, Reporter::nobody()))
+                let reporter = mem::replace(reporter, Reporter::nobody());
+                (stdio, Some(log), reporter, Some(open_end))
             }
         };
         let watch = Watch(Arc::new(Watched {
@@ -139,6 +136,7 @@ impl Life {
             stop_signal: spec.stop_signal.number(),
             audience: Mutex::default(),
             log,
+            stdin,
             outputs: Mutex::new(outputs),
             writers: Mutex::default(),
             reporter: Mutex::new(reporter),
@@ -243,6 +241,11 @@ impl Watch {
         let _unseen = watched.folder.write_state(&state);
         drop(state);
         lock(&watched.reporter).tell(&Verdict::Started);
+    }
+
+    /// Where what is typed for the workload goes; none where it has the streams of this process.
+    pub(super) fn stdin(&self) -> io::Result<Option<PipeWriter>> {
+        self.0.stdin.as_ref().map(PipeWriter::try_clone).transpose()
     }
 
     /// Whether the machine is halted.
