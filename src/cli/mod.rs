@@ -5,6 +5,7 @@ mod compare;
 mod completion;
 mod doctor;
 mod env;
+mod events;
 mod exec;
 mod help;
 mod images;
@@ -26,6 +27,7 @@ mod rmi;
 mod run;
 mod settings;
 mod start;
+mod stats;
 mod stop;
 mod template;
 mod typing;
@@ -73,6 +75,8 @@ enum Verb {
     Unpause(pause::Args),
     Wait(wait::Args),
     Ps(ps::Args),
+    Events(events::Args),
+    Stats(stats::Args),
     Logs(logs::Args),
     Rename(rename::Args),
     Rm(rm::Args),
@@ -155,6 +159,8 @@ fn dispatch(verb: Verb) -> Status {
         Verb::Pause(args) => pause::pause(&args),
         Verb::Unpause(args) => pause::unpause(&args),
         Verb::Wait(args) => wait::wait(&args),
+        Verb::Events(args) => events::events(&args),
+        Verb::Stats(args) => stats::stats(&args),
         Verb::Ps(args) => ps::ps(&args),
         Verb::Logs(args) => logs::logs(&args),
         Verb::Rename(args) => rename::rename(&args),

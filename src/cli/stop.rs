@@ -29,8 +29,13 @@ pub struct Args {
 
 /// Stops each of them; one that does not run is stopped already.
 pub fn stop(args: &Args) -> ExitStatus {
-    each(&args.machines, |_, machine| {
-        stop_one(args, machine).map(drop)
+    each(&args.machines, |machines, machine| {
+        let was_kept = machine.kept;
+        let machine = stop_one(args, machine)?;
+        if was_kept {
+            machines.note(&machine.record, "stop", &[]);
+        }
+        Ok(())
     })
 }
 
@@ -40,7 +45,11 @@ pub fn restart(args: &Args) -> ExitStatus {
         let machine = stop_one(args, machine)?;
         let name = machine.record.name.clone();
         match machines.hold(machine).map_err(refused)? {
-            Some(held) => start_held(&held),
+            Some(held) => {
+                start_held(&held)?;
+                machines.note(&held.machine.record, "restart", &[]);
+                Ok(())
+            }
             None => Err(refused(Error::Busy(name))),
         }
     })

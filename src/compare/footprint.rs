@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use super::comparison::Bench;
 use super::error::Error;
-use super::instance::{Fleet, tree};
+use super::instance::Fleet;
 use super::launch::{Wall, command, milliseconds, watch};
 use super::report::{Footprint, FootprintPoint, Throughput};
 use super::statistics::Sample;
+use crate::sys::processes::{proportional_size, tree};
 
 /// What of /proc/meminfo the kernel spends on processes and machines (proc(5)).
 const KERNEL_FIELDS: [&str; 5] = [
@@ -137,11 +138,8 @@ fn start_in_parallel(bench: &Bench<'_>, wall: &Wall, parallel: u32) -> Result<Th
 
 /// The proportional set size of a process and everything below it, KiB.
 fn tree_pss_kib(pid: u32) -> u64 {
-    let sizes = tree(pid).into_iter().filter_map(|pid| {
-        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-        field_kib(&rollup, "Pss:")
-    });
-    sizes.sum()
+    let sizes = tree(pid).into_iter().filter_map(proportional_size);
+    sizes.map(|bytes| bytes >> 10).sum()
 }
 
 fn kernel_kib() -> Option<u64> {
@@ -166,19 +164,5 @@ mod tests {
         let text = "Pss:                 120 kB\nPss_Dirty:  7 kB\n";
         assert_eq!(field_kib(text, "Pss:"), Some(120));
         assert_eq!(field_kib(text, "Rss:"), None);
-    }
-
-    #[test]
-    fn a_process_counts_with_its_children() {
-        let mut child = std::process::Command::new("sleep")
-            .arg("100")
-            .spawn()
-            .unwrap();
-        sleep(Duration::from_millis(50));
-        let own = tree_pss_kib(child.id());
-        let all = tree_pss_kib(std::process::id());
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(own > 0 && all > own, "{all} KiB with {own}");
     }
 }

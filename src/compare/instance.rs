@@ -1,7 +1,6 @@
 //! Idle instances: husk's probe, waiting, in the subject's image behind a wall.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
 use std::thread;
@@ -81,20 +80,4 @@ fn last_words(mut child: Child) -> String {
     // What cannot be read is not told.
     let _unread = stderr.map(|stderr| stderr.take(MOST).read_to_end(&mut text));
     last_line(&text)
-}
-
-/// A process and everything below it.
-pub fn tree(root: u32) -> Vec<u32> {
-    let mut found = vec![root];
-    let mut next = 0;
-    while let Some(pid) = found.get(next).copied() {
-        let tasks = fs::read_dir(format!("/proc/{pid}/task"));
-        for task in tasks.into_iter().flatten().flatten() {
-            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            let children = children.split_ascii_whitespace();
-            found.extend(children.filter_map(|pid| pid.parse::<u32>().ok()));
-        }
-        next += 1;
-    }
-    found
 }

@@ -14,11 +14,12 @@ use rustix::thread::CapabilitySet;
 
 use super::comparison::Bench;
 use super::error::Error;
-use super::instance::{Fleet, tree};
+use super::instance::Fleet;
 use super::launch::{Wall, command};
 use super::report::Surface;
 use crate::container::syscalls;
 use crate::sys::ioctls;
+use crate::sys::processes::tree;
 use crate::sys::trace::{self, Program, Traced};
 use crate::vmm::MACHINE_NAME;
 

@@ -9,6 +9,7 @@
 //!    control              the keeper's socket
 //!    log                  what the workload said, where it runs in the background
 //! machines/names/NAME     leads to ../ID
+//! machines/events         what happened
 //! ```
 //!
 //! There is no daemon. The keeper of a machine is the process of `husk run` itself, with or without a
@@ -21,6 +22,7 @@ mod error;
 mod folder;
 mod growth;
 mod id;
+mod journal;
 mod log;
 mod name;
 mod reach;
@@ -33,6 +35,7 @@ pub use error::Error;
 pub use folder::{Folder, Lock};
 pub use growth::Growth;
 pub use id::Id;
+pub use journal::{Event, Journal};
 pub use log::{Cursor, Log, Piece, Stream};
 pub use record::{Record, Resolved};
 pub use registry::{Held, Machine, Machines};

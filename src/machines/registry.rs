@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use super::error::{Error, failed};
 use super::folder::{Folder, Lock};
 use super::id::{Id, is_hex};
+use super::journal::{self, Event, Journal};
 use super::name::{invent, nearest};
 use super::record::Record;
 use super::state::{State, Status};
@@ -84,6 +85,26 @@ impl Machines {
         Ok(Self { path, folder })
     }
 
+    /// Another handle of them.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            path: self.path.clone(),
+            folder: self.folder.try_clone()?,
+        })
+    }
+
+    /// Writes down that `action` happened to the machine of `record`, with what belongs to it.
+    pub fn note(&self, record: &Record, action: &str, more: &[(&str, &str)]) {
+        // It is for who is curious: nothing depends on it.
+        let _unwritten = journal::append(self.folder.as_fd(), &Event::now(record, action, more));
+    }
+
+    /// What happened, from the oldest that is known.
+    pub fn journal(&self) -> Result<Journal, Error> {
+        let opened = self.folder.try_clone().and_then(Journal::open);
+        opened.map_err(failed("read what happened in", &self.path))
+    }
+
     /// Makes the machine `id`: `draft` writes its record, given its name: `wanted`, or an invented one. It
     /// is the caller's alone until the lock in what is returned is let go of.
     pub fn create(
@@ -93,6 +114,7 @@ impl Machines {
         draft: impl FnOnce(String) -> Record,
     ) -> Result<Held, Error> {
         let _registering = self.register()?;
+        journal::trim(self.folder.as_fd()).map_err(failed("put aside a file of", &self.path))?;
         let name = match wanted {
             Some(name) => self.free_name(name)?,
             None => self.invent_name()?,
@@ -110,15 +132,18 @@ impl Machines {
             Ok((record, lock))
         };
         match finish() {
-            Ok((record, lock)) => Ok(Held {
-                machine: Machine {
-                    record,
-                    state: State::default(),
-                    kept: true,
-                    folder,
-                },
-                lock,
-            }),
+            Ok((record, lock)) => {
+                self.note(&record, "create", &[]);
+                Ok(Held {
+                    machine: Machine {
+                        record,
+                        state: State::default(),
+                        kept: true,
+                        folder,
+                    },
+                    lock,
+                })
+            }
             Err(error) => {
                 // What cannot be removed either is swept by who comes later.
                 let _left = folder.remove();
@@ -207,7 +232,9 @@ impl Machines {
         let _registering = self.register()?;
         let Record { id, name, .. } = &held.machine.record;
         self.unlink(name, id)?;
-        held.machine.folder.remove()
+        held.machine.folder.remove()?;
+        self.note(&held.machine.record, "destroy", &[]);
+        Ok(())
     }
 
     /// Gives a machine another name.
@@ -225,7 +252,9 @@ impl Machines {
             ..old.clone()
         };
         machine.folder.write_record(&record)?;
-        self.unlink(&old.name, id)
+        self.unlink(&old.name, id)?;
+        self.note(&record, "rename", &[("oldName", &old.name)]);
+        Ok(())
     }
 
     /// The machine `id` as its keeper sees it, whose lock the caller has.

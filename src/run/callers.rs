@@ -65,6 +65,7 @@ impl Callers {
             Reached::Machine(asker, _) => asker.signal(signal),
             Reached::Container(reach) => reach.signal(signal),
         }
+        self.watch.note("kill", &[("signal", &number.to_string())]);
         // What is halted could not end.
         if self.watch.note_end(number) && self.watch.is_paused() {
             return self.pause(false);
@@ -83,6 +84,7 @@ impl Callers {
         match self.reached.pause(paused) {
             Ok(()) => {
                 self.watch.note_pause(paused);
+                self.watch.note(if paused { "pause" } else { "unpause" }, &[]);
                 Reply::Done
             }
             Err(why) => refuse(&why),
@@ -113,6 +115,10 @@ impl Callers {
         if let Err(error) = listens.spawn(move || pass_on(&answers, &told)) {
             return refuse(&format!("has no thread for it ({error})"));
         }
+        let words = exec.argv.iter().map(|word| String::from_utf8_lossy(word));
+        let command: Vec<_> = words.collect();
+        let action = format!("exec_start: {}", command.join(" "));
+        self.watch.note(&action, &[]);
         let session = asker.exec(exec.into(), stdio, sender);
         self.sessions.push((caller.clone(), session));
         Reply::Done
@@ -136,6 +142,7 @@ impl Callers {
             return refuse(&format!("has no thread for it ({error})"));
         }
         self.sessions.push((caller.clone(), SessionId::WORKLOAD));
+        self.watch.note("attach", &[]);
         Reply::Done
     }
 

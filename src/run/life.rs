@@ -50,6 +50,8 @@ enum Output {
 pub struct Watch(Arc<Watched>);
 
 struct Watched {
+    machines: Machines,
+    record: Record,
     folder: Folder,
     state: Mutex<State>,
     stop_signal: u8,
@@ -131,6 +133,8 @@ impl Life {
             }
         };
         let watch = Watch(Arc::new(Watched {
+            machines: self.machines.try_clone()?,
+            record: held.machine.record.clone(),
             folder,
             state: Mutex::new(held.machine.state.clone()),
             stop_signal: spec.stop_signal.number(),
@@ -165,6 +169,11 @@ impl Life {
         let again = is_supervised && ran && !state.stopping;
         if again && lifecycle.restart.applies(status, state.restarts) {
             state.status = Status::Restarting;
+        }
+        if ran {
+            let code = status.to_string();
+            let record = &held.machine.record;
+            self.machines.note(record, "die", &[("exitCode", &code)]);
         }
         if !is_supervised {
             Control::close(&held.machine.folder);
@@ -240,7 +249,13 @@ impl Watch {
         // A machine that is not seen to run can still be reached by its lock.
         let _unseen = watched.folder.write_state(&state);
         drop(state);
+        self.note("start", &[]);
         lock(&watched.reporter).tell(&Verdict::Started);
+    }
+
+    /// Writes down what happened to the machine.
+    pub(super) fn note(&self, action: &str, more: &[(&str, &str)]) {
+        self.0.machines.note(&self.0.record, action, more);
     }
 
     /// Where what is typed for the workload goes; none where it has the streams of this process.

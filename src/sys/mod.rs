@@ -9,6 +9,7 @@ pub mod lock;
 pub mod mounts;
 pub mod namespaces;
 pub mod panics;
+pub mod processes;
 mod ptrace;
 pub mod seqpacket;
 pub mod signals;
