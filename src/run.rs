@@ -4,6 +4,7 @@
 
 mod callers;
 mod embedded;
+mod health;
 mod keeper;
 mod life;
 mod mounts;
@@ -224,6 +225,9 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
     let on_terminal = spec.process.terminal.is_some();
     pass_signals_on(asker.clone(), on_terminal)?;
     watch.listen(Reached::Machine(asker.clone(), freezer))?;
+    if let Some(check) = spec.health.clone() {
+        health::watch(check, &spec.process, asker.clone(), watch.clone())?;
+    }
     let screen = on_terminal.then(|| Screen::lend(asker, spec.process.stdin));
     let screen = screen.transpose()?;
     let stdio = Stdio {
@@ -257,6 +261,7 @@ fn run_container(
     mut tell: impl FnMut(&Missing),
 ) -> Result<Outcome, Error> {
     let mut timeline = Timeline::start();
+    let checks_health = request.health.command.is_some();
     // First, while there is one thread; an ordinary user needs it to unpack the image, too.
     let entered = container::enter()?;
     timeline.end(Phase::Create);
@@ -290,6 +295,11 @@ fn run_container(
         tell(&lacks);
         missing.push(lacks.text);
     };
+    if spec.health.is_some() {
+        let text = "health is checked in machines only, and not in this container".to_owned();
+        let asked = checks_health;
+        note(Missing { text, asked });
+    }
     let unkept = unpacked.shortfall.sentences();
     unkept.for_each(|text| note(Missing { text, asked: false }));
     let (stdio, watch) = life.open(&spec)?;

@@ -81,7 +81,8 @@ impl Shown {
         let cursor = Cursor::open(&machine.folder)?;
         let cursor = cursor.ok_or_else(|| {
             let name = &machine.record.name;
-            let text = format!("machine `{name}` runs in the foreground: its streams are in use there");
+            let text =
+                format!("machine `{name}` runs in the foreground: its streams are in use there");
             Failure::new(text).with_status(REFUSED)
         })?;
         let growth = Cursor::watch(&machine.folder)?;

@@ -148,7 +148,9 @@ impl Filter {
     fn parse(text: &str) -> Result<Self, Failure> {
         let wrong =
             |why: &str| Failure::new(format!("--filter `{text}`: {why}")).with_status(REFUSED);
-        let (key, value) = text.split_once('=').ok_or_else(|| wrong("write KEY=VALUE"))?;
+        let (key, value) = text
+            .split_once('=')
+            .ok_or_else(|| wrong("write KEY=VALUE"))?;
         let value = value.to_owned();
         Ok(match key {
             "container" | "machine" => Self::Container(value),
@@ -159,7 +161,11 @@ impl Filter {
                 Some((label, value)) => Self::Label(label.to_owned(), Some(value.to_owned())),
                 None => Self::Label(value, None),
             },
-            _ => return Err(wrong("the keys are container, event, image, label and type")),
+            _ => {
+                return Err(wrong(
+                    "the keys are container, event, image, label and type",
+                ));
+            }
         })
     }
 
@@ -223,13 +229,25 @@ mod tests {
     #[test]
     fn filters_of_one_key_are_alternatives_and_of_several_conditions() {
         let holds = |texts: &[&str]| {
-            let filters: Vec<_> = texts.iter().map(|text| Filter::parse(text).unwrap()).collect();
+            let filters: Vec<_> = texts
+                .iter()
+                .map(|text| Filter::parse(text).unwrap())
+                .collect();
             Filter::accept(&filters, &event())
         };
         assert!(holds(&[]) && holds(&["event=die"]) && holds(&["event=start", "event=die"]));
-        assert!(holds(&["container=web", "label=exitCode=3", "image=busybox:latest"]));
+        assert!(holds(&[
+            "container=web",
+            "label=exitCode=3",
+            "image=busybox:latest"
+        ]));
         assert!(!holds(&["container=web", "event=start"]) && !holds(&["label=exitCode=4"]));
         assert!(holds(&["container=ab12ab12"]) && !holds(&["container=ab1"]));
-        assert!(Filter::parse("who=me").unwrap_err().to_string().contains("container, event"));
+        assert!(
+            Filter::parse("who=me")
+                .unwrap_err()
+                .to_string()
+                .contains("container, event")
+        );
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::Status as ExitStatus;
 use super::output::{Failure, say};
-use crate::machines::{Error, Machine, Machines, Record, State, Status};
+use crate::machines::{Error, Machine, Machines, Record, State, Status, Wellness};
 use crate::run;
 use crate::spec::{Restart, STOP_TIMEOUT, Signal, time};
 
@@ -61,7 +61,14 @@ pub fn describe_status(state: &State, now: u64) -> String {
     let since = |moment: u64| time::show_length(Duration::from_nanos(now.saturating_sub(moment)));
     match state.status {
         Status::Created => "Created".to_owned(),
-        Status::Running => format!("Up {}", since(state.started)),
+        Status::Running => {
+            let health = match state.health.as_ref().map(|health| health.status) {
+                None => String::new(),
+                Some(Wellness::Starting) => " (health: starting)".to_owned(),
+                Some(known) => format!(" ({known})"),
+            };
+            format!("Up {}{health}", since(state.started))
+        }
         Status::Paused => format!("Up {} (Paused)", since(state.started)),
         Status::Restarting => {
             format!(
@@ -135,7 +142,7 @@ fn state_to_json(state: &State) -> Value {
         0 => "0001-01-01T00:00:00Z".to_owned(),
         moment => time::show(moment),
     };
-    json!({
+    let mut shown = json!({
         "Status": state.status,
         "Running": state.status.needs_keeper(),
         "Paused": state.status == Status::Paused,
@@ -146,7 +153,23 @@ fn state_to_json(state: &State) -> Value {
         "Error": state.error,
         "StartedAt": moment(state.started),
         "FinishedAt": moment(state.finished),
-    })
+    });
+    if let Some(health) = &state.health {
+        let checks = health.log.iter().map(|check| {
+            json!({
+                "Start": time::show(check.start),
+                "End": time::show(check.end),
+                "ExitCode": check.exit_code,
+                "Output": check.output,
+            })
+        });
+        shown["Health"] = json!({
+            "Status": health.status,
+            "FailingStreak": health.failing_streak,
+            "Log": checks.collect::<Vec<_>>(),
+        });
+    }
+    shown
 }
 
 #[cfg(test)]

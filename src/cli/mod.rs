@@ -7,6 +7,7 @@ mod doctor;
 mod env;
 mod events;
 mod exec;
+mod health;
 mod help;
 mod images;
 mod inspect;

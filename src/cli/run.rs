@@ -9,6 +9,7 @@ use std::time::Duration;
 use husk_init::job::Size;
 use serde_json::json;
 
+use super::health;
 use super::lifecycle;
 use super::output::{Failure, say};
 use super::start::start_held;
@@ -27,6 +28,8 @@ pub struct Args {
     workload: Workload,
     #[command(flatten)]
     lifecycle: lifecycle::Flags,
+    #[command(flatten)]
+    health: health::Flags,
     /// Boot this kernel (ELF or bzImage) instead of the embedded one
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
@@ -174,6 +177,7 @@ fn build_request(args: Args, in_background: bool) -> Result<RunRequest, Failure>
         terminal: terminal(args.tty, args.interactive && !in_background)?,
         verbose_console: args.verbose > 1,
         count_exits: args.count_exits,
+        health: args.health.request(),
         lifecycle: args.lifecycle.lifecycle()?,
         ..args.workload.request(&args.command)?
     })

@@ -48,7 +48,8 @@ const FIELDS: [(&str, &str); 8] = [
     ("PIDs", "PIDS"),
 ];
 
-const TABLE: &str = "table {{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.BlockIO}}\t{{.PIDs}}";
+const TABLE: &str =
+    "table {{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.BlockIO}}\t{{.PIDs}}";
 
 /// What is watched before something is said.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -97,7 +98,11 @@ fn look(args: &Args, machines: &Machines) -> Result<Vec<Seen>, Failure> {
     };
     let seen = found.map_err(refused)?.into_iter().map(|machine| Seen {
         at: Instant::now(),
-        usage: machine.state.status.is_up().then(|| usage(machine.state.pid)),
+        usage: machine
+            .state
+            .status
+            .is_up()
+            .then(|| usage(machine.state.pid)),
         machine,
     });
     Ok(seen.collect())
@@ -105,7 +110,9 @@ fn look(args: &Args, machines: &Machines) -> Result<Vec<Seen>, Failure> {
 
 fn row(args: &Args, now: &Seen, before: &[Seen]) -> Value {
     let record = &now.machine.record;
-    let before = before.iter().find(|seen| seen.machine.record.id == record.id);
+    let before = before
+        .iter()
+        .find(|seen| seen.machine.record.id == record.id);
     let used = now.usage.unwrap_or_default();
     let limit = record.resolved.memory;
     let id = match args.no_trunc {
@@ -134,7 +141,10 @@ fn share(before: &Seen, now: &Seen) -> f64 {
     100.0 * last.cpu.saturating_sub(first.cpu).as_secs_f64() / passed.max(f64::EPSILON)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a percentage is shown with two digits")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a percentage is shown with two digits"
+)]
 fn percent(part: u64, whole: u64) -> f64 {
     100.0 * part as f64 / whole.max(1) as f64
 }

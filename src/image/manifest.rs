@@ -9,7 +9,7 @@ use super::digest::Digest;
 use super::error::{Fault, printable};
 use super::parts::Parts;
 use super::reference::Reference;
-use crate::spec::ImageConfig;
+use crate::spec::{ImageConfig, ImageHealth};
 
 /// An image that a source has.
 #[derive(Debug)]
@@ -284,13 +284,35 @@ pub fn parse_config(document: &[u8]) -> Result<Configured, Fault> {
             .collect(),
         stop_signal: text(config.stop_signal()),
         exposed_ports: sorted(list(config.exposed_ports())),
+        health: ImageHealth::default(),
     });
+    let health: WithHealth = parse(document, "the image configuration")?;
+    let config = ImageConfig {
+        health: health
+            .config
+            .unwrap_or_default()
+            .healthcheck
+            .unwrap_or_default(),
+        ..config.unwrap_or_default()
+    };
     Ok(Configured {
-        config: config.unwrap_or_default(),
+        config,
         architecture,
         created: parsed.created().clone(),
         diff_ids: diff_ids?,
     })
+}
+
+/// What docker adds to the specification's configuration.
+#[derive(Deserialize)]
+struct WithHealth {
+    config: Option<HealthOf>,
+}
+
+#[derive(Default, Deserialize)]
+struct HealthOf {
+    #[serde(rename = "Healthcheck")]
+    healthcheck: Option<ImageHealth>,
 }
 
 fn sorted(mut list: Vec<String>) -> Vec<String> {

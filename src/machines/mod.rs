@@ -21,6 +21,7 @@ mod control;
 mod error;
 mod folder;
 mod growth;
+mod health;
 mod id;
 mod journal;
 mod log;
@@ -34,6 +35,7 @@ pub use control::{Answer, Attend, Audience, Caller, Control, Line, Reply, Reques
 pub use error::Error;
 pub use folder::{Folder, Lock};
 pub use growth::Growth;
+pub use health::{Checked, Health, Wellness};
 pub use id::Id;
 pub use journal::{Event, Journal};
 pub use log::{Cursor, Log, Piece, Stream};

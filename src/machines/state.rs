@@ -17,6 +17,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::health::Health;
 use crate::spec::time::Nanoseconds;
 
 /// In one word.
@@ -87,6 +88,8 @@ pub struct State {
     pub error: String,
     /// How often it was started again by itself.
     pub restarts: u32,
+    /// Whether its workload is well, where that is checked.
+    pub health: Option<Health>,
     /// Whether somebody asked for the end, so that it is not started again.
     pub stopping: bool,
 }

@@ -84,7 +84,8 @@ impl Callers {
         match self.reached.pause(paused) {
             Ok(()) => {
                 self.watch.note_pause(paused);
-                self.watch.note(if paused { "pause" } else { "unpause" }, &[]);
+                self.watch
+                    .note(if paused { "pause" } else { "unpause" }, &[]);
                 Reply::Done
             }
             Err(why) => refuse(&why),
@@ -174,7 +175,9 @@ impl Attend for Callers {
     }
 
     fn leave(&mut self, caller: &Caller) {
-        let session = self.session(caller).filter(|session| *session != SessionId::WORKLOAD);
+        let session = self
+            .session(caller)
+            .filter(|session| *session != SessionId::WORKLOAD);
         if let (Reached::Machine(asker, _), Some(session)) = (&self.reached, session) {
             asker.forsake(session);
         }

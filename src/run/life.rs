@@ -18,7 +18,8 @@ use super::keeper::{Reporter, Verdict};
 use super::{Error, Outcome};
 use crate::image::Image;
 use crate::machines::{
-    Audience, Control, Folder, Held, Id, Log, Machines, Record, Resolved, State, Status, Stream,
+    Audience, Control, Folder, Health, Held, Id, Log, Machines, Record, Resolved, State, Status,
+    Stream,
 };
 use crate::spec::sentence::sentence;
 use crate::spec::{Restart, RunRequest, RunSpec, Signal, time};
@@ -256,6 +257,14 @@ impl Watch {
     /// Writes down what happened to the machine.
     pub(super) fn note(&self, action: &str, more: &[(&str, &str)]) {
         self.0.machines.note(&self.0.record, action, more);
+    }
+
+    /// Writes down whether its workload is well.
+    pub(super) fn note_health(&self, health: &Health) {
+        let mut state = lock(&self.0.state);
+        state.health = Some(health.clone());
+        // The next check says it again.
+        let _unseen = self.0.folder.write_state(&state);
     }
 
     /// Where what is typed for the workload goes; none where it has the streams of this process.

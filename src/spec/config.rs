@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::health::ImageHealth;
+
 /// The run-time half of an image configuration (OCI image spec, "Image Configuration", `config`).
 ///
 /// Absent and empty are the same here, as they are for Docker.
@@ -27,4 +29,7 @@ pub struct ImageConfig {
     pub stop_signal: String,
     /// `80/tcp` each: ports the workload listens on, for documentation.
     pub exposed_ports: Vec<String>,
+    /// How to find out whether the workload is well.
+    #[serde(default)]
+    pub health: ImageHealth,
 }

@@ -7,6 +7,7 @@ use husk_init::job::Size;
 use serde::{Deserialize, Serialize};
 
 use super::container::Wall;
+use super::health::HealthRequest;
 use super::lifecycle::Lifecycle;
 use super::{size, words};
 
@@ -93,6 +94,8 @@ pub struct RunRequest {
     pub verbose_console: bool,
     /// Count the guest's exits.
     pub count_exits: bool,
+    /// Whether the workload is well.
+    pub health: HealthRequest,
     /// The machine's life, of which this is a run.
     pub lifecycle: Lifecycle,
 }

@@ -8,6 +8,7 @@ use husk_init::job::{GuestFile, PROBE_PATH, Process};
 
 use super::config::ImageConfig;
 use super::container::{Asked, Wall};
+use super::health::HealthCheck;
 use super::lifecycle::{Lifecycle, Restart};
 use super::mounts::{self, Mount, Owner};
 use super::places::Places;
@@ -70,6 +71,8 @@ pub struct RunSpec {
     pub boot_deadline: Option<Duration>,
     /// What asks the workload to stop.
     pub stop_signal: Signal,
+    /// How to find out whether the workload is well.
+    pub health: Option<HealthCheck>,
     /// Let the kernel speak on its console.
     pub verbose_console: bool,
     /// Count the guest's exits.
@@ -129,6 +132,7 @@ impl RunSpec {
         }
         let places = collect_places(&request, image, &mut problems);
         let stop_signal = problems.take(stop_signal(&request.lifecycle, image));
+        let health = problems.take(HealthCheck::new(&request.health, &image.health));
         let process = build_process(&request, image, &hostname, &mut problems);
         if !problems.0.is_empty() {
             return Err(SpecError {
@@ -158,6 +162,7 @@ impl RunSpec {
             timeout: request.timeout,
             boot_deadline: request.boot_timeout,
             stop_signal: stop_signal.unwrap_or(Signal::TERM),
+            health: health.flatten(),
             verbose_console: request.verbose_console,
             count_exits: request.count_exits,
         })
@@ -336,7 +341,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "--name `{name}`: write letters, digits, _ . and -, beginning with a letter"
+        "--name `{name}`: write two or more letters, digits, _ . and -, beginning with a letter"
     ))
 }
 

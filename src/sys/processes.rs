@@ -37,7 +37,14 @@ pub fn tree(root: u32) -> Vec<u32> {
 /// The proportional set size of a process, bytes; `None` when it is gone.
 pub fn proportional_size(pid: u32) -> Option<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    Some(field(&rollup, "Pss:")?.strip_suffix(" kB")?.trim().parse::<u64>().ok()? << 10)
+    Some(
+        field(&rollup, "Pss:")?
+            .strip_suffix(" kB")?
+            .trim()
+            .parse::<u64>()
+            .ok()?
+            << 10,
+    )
 }
 
 /// What the tree below `root` has used by now. What ends meanwhile counts as far as it was seen.
@@ -45,7 +52,11 @@ pub fn usage(root: u32) -> Usage {
     tree(root).into_iter().fold(Usage::default(), |sum, pid| {
         let (cpu, tasks) = times(pid).unwrap_or_default();
         let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
-        let bytes = |name| field(&io, name).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let bytes = |name| {
+            field(&io, name)
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(0)
+        };
         Usage {
             cpu: sum.cpu + cpu,
             memory: sum.memory + proportional_size(pid).unwrap_or(0),
@@ -65,11 +76,16 @@ fn times(pid: u32) -> Option<(Duration, u64)> {
     // utime, stime, cutime, cstime.
     let ticks = field(14)? + field(15)? + field(16)? + field(17)?;
     let per_second = rustix::param::clock_ticks_per_second();
-    Some((Duration::from_nanos(ticks * (1_000_000_000 / per_second)), field(20)?))
+    Some((
+        Duration::from_nanos(ticks * (1_000_000_000 / per_second)),
+        field(20)?,
+    ))
 }
 
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .map(str::trim)
 }
 
 #[cfg(test)]
@@ -78,13 +94,19 @@ mod tests {
 
     #[test]
     fn a_process_counts_with_its_children() {
-        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("100")
+            .spawn()
+            .unwrap();
         let child_pid = child.id();
         while proportional_size(child_pid).is_none_or(|size| size == 0) {}
         let (own, all) = (usage(child_pid), usage(std::process::id()));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(own.memory > 0 && all.memory > own.memory, "{all:?} with {own:?}");
+        assert!(
+            own.memory > 0 && all.memory > own.memory,
+            "{all:?} with {own:?}"
+        );
         assert!(own.tasks == 1 && all.tasks > 1, "{all:?} with {own:?}");
         assert_eq!(proportional_size(child_pid), None);
     }
