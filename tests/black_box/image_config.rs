@@ -8,7 +8,7 @@ use crate::husk::{Husk, WALLS, tool};
 
 /// Builds `containerfile` in a folder with Debian's static busybox, saves it as an archive, and keeps
 /// that: podman takes minutes in the lab, which sees what was built outside.
-fn build(containerfile: &str, name: &str, format: &str) -> PathBuf {
+pub fn build(containerfile: &str, name: &str, format: &str) -> PathBuf {
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("built");
     let mut hasher = DefaultHasher::new();
     (containerfile, name, format).hash(&mut hasher);
@@ -18,6 +18,8 @@ fn build(containerfile: &str, name: &str, format: &str) -> PathBuf {
     }
     fs::create_dir_all(&kept).unwrap();
     let folder = tempfile::tempdir_in(&kept).unwrap();
+    // Podman takes no longer path than 50 letters for what it forgets at each start.
+    let forgotten = tempfile::tempdir().unwrap();
     let path = |file: &str| folder.path().join(file).to_str().unwrap().to_owned();
     fs::copy("/bin/busybox", path("busybox")).unwrap();
     fs::write(path("Containerfile"), containerfile).unwrap();
@@ -27,13 +29,15 @@ fn build(containerfile: &str, name: &str, format: &str) -> PathBuf {
         "--root",
         &path("storage"),
         "--runroot",
-        &path("run"),
+        forgotten.path().to_str().unwrap(),
     ];
     let build = [
         "build",
         "-q",
         "--isolation",
         "chroot",
+        "--format",
+        format.strip_suffix("-archive").unwrap(),
         "-t",
         name,
         folder.path().to_str().unwrap(),

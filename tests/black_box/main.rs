@@ -24,4 +24,5 @@ mod streams;
 mod surface;
 mod terminal;
 mod volumes;
+mod watched;
 mod words;

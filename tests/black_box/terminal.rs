@@ -207,6 +207,30 @@ fn edits_files(screen: &Screen) {
 }
 
 #[test]
+fn a_terminal_in_the_background_is_left_and_taken_up_again() {
+    for husk in Husk::behind_each() {
+        let name = format!("back-{:?}", husk.wall()).to_lowercase();
+        let started = husk.say(&["run", "-dit", "--name", &name, "busybox", "sh"]);
+        assert_eq!(started.status, 0, "{}", started.stderr);
+        let screen = Screen::run(&husk, &["attach", &name]);
+        // What it said before is not shown again.
+        Screen::settle();
+        screen.press(&["Enter"]);
+        screen.wait_for("/ #");
+        Screen::settle();
+        screen.ask("stty size; tty; kept=1", "24 80\n/dev/pts/0");
+        screen.press(&["C-p", "C-q"]);
+        screen.ends_with("0");
+        let screen = Screen::run(&husk, &["attach", &name]);
+        Screen::settle();
+        screen.type_in("exit $((kept + 6))");
+        screen.press(&["Enter"]);
+        screen.ends_with("7");
+        assert_eq!(husk.say(&["rm", &name]).status, 0);
+    }
+}
+
+#[test]
 fn a_machine_that_is_killed_leaves_the_terminal_as_it_was() {
     let script = "echo ready; sleep 1000";
     let screen = Screen::run(
