@@ -30,8 +30,8 @@ use crate::image::{self, Beside, Image, Store};
 use crate::machines;
 use crate::spec::sentence::sentence;
 use crate::spec::{
-    ContainerSpec, Ending, FORWARDED, Missing, OciRuntime, RunRequest, RunSpec, Signal, SpecError,
-    VmSpec, Wall,
+    ContainerSpec, Cpus, Ending, FORWARDED, Missing, OciRuntime, RunRequest, RunSpec, Signal,
+    SpecError, VmSpec, Wall,
 };
 use crate::sys::signals;
 use crate::timeline::{Phase, Timeline};
@@ -327,7 +327,7 @@ pub struct Described {
     /// Memory, bytes.
     pub memory: u64,
     /// CPUs.
-    pub cpus: u32,
+    pub cpus: Cpus,
 }
 
 /// Finds the image, loading it where `reference` is an archive, and says what would run of it.

@@ -129,7 +129,7 @@ fn host_config(record: &Record) -> Value {
         "AutoRemove": lifecycle.remove,
         "RestartPolicy": { "Name": lifecycle.restart.name(), "MaximumRetryCount": most },
         "Memory": record.resolved.memory,
-        "NanoCpus": u64::from(record.resolved.cpus) * 1_000_000_000,
+        "NanoCpus": record.resolved.cpus.nano(),
         "ReadonlyRootfs": request.read_only,
         "Tmpfs": tmpfs.collect::<Map<_, _>>(),
         "Ulimits": request.ulimits,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::env;
 use super::output::Failure;
-use crate::spec::RunRequest;
+use crate::spec::{Cpus, RunRequest};
 
 /// Flags about the workload.
 #[derive(Debug, Clone, clap::Args)]
@@ -32,9 +32,9 @@ pub struct Workload {
     /// Memory, like 256m or 2g [default: 512m]
     #[arg(short, long, value_name = "SIZE")]
     memory: Option<String>,
-    /// CPUs [default: 1]
+    /// CPUs, and parts of one, like 2 or 0.5 [default: 1]
     #[arg(long, value_name = "N")]
-    cpus: Option<u32>,
+    cpus: Option<String>,
     /// Keep what is written to the root file system on a disk of this size, like 10g, not in memory
     #[arg(long, value_name = "SIZE")]
     disk: Option<String>,
@@ -74,7 +74,7 @@ impl Workload {
             user: self.user.clone(),
             hostname: self.hostname.clone(),
             memory: self.memory.clone(),
-            cpus: self.cpus,
+            cpus: self.cpus.clone(),
             disk: self.disk.clone(),
             read_only: self.read_only,
             tmpfs: self.tmpfs.clone(),
@@ -87,7 +87,7 @@ impl Workload {
 
     /// The flags that bound what a workload may use, as words again; with `memory`, bytes, and `cpus`
     /// whether they were typed or not.
-    pub fn limit_words(&self, memory: u64, cpus: u32) -> Vec<OsString> {
+    pub fn limit_words(&self, memory: u64, cpus: Cpus) -> Vec<OsString> {
         let mut words = Words::default();
         words.value("--memory", Some(memory.to_string()));
         words.value("--cpus", Some(cpus.to_string()));

@@ -11,6 +11,7 @@ use serde_json::error::Category;
 use thiserror::Error;
 
 use super::ordered::Ordered;
+use crate::spec::Cpus;
 
 /// The version of reports that this husk writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
@@ -113,7 +114,7 @@ pub struct Subject {
     /// The memory limit, in bytes.
     pub memory_bytes: u64,
     /// The limit of CPUs.
-    pub cpus: u32,
+    pub cpus: Cpus,
 }
 
 /// What was asked for.

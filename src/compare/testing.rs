@@ -7,6 +7,7 @@ use super::report::{
     Aspect, Better, Difference, Environment, Footprint, FootprintPoint, Kvm, Parity, Plan, Report,
     Start, StartSample, Subject, Surface, Throughput, Work,
 };
+use crate::spec::Cpus;
 
 /// Starts per wall.
 pub(super) const STARTS: u32 = 40;
@@ -58,7 +59,7 @@ fn subject() -> Subject {
         digest: format!("sha256:{}", "3f57d9401f8d42f986df300f0c69192f".repeat(2)),
         command: ["echo", "hello"].map(str::to_owned).to_vec(),
         memory_bytes: 256 << 20,
-        cpus: 1,
+        cpus: Cpus::ONE,
     }
 }
 

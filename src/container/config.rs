@@ -212,7 +212,7 @@ fn resources(spec: &ContainerSpec, cgroups: Cgroups) -> Value {
         }
     }
     if cgroups.cpu {
-        let quota = PERIOD * u64::from(spec.cpus);
+        let quota = spec.cpus.of_all(PERIOD);
         resources["cpu"] = json!({"quota": quota, "period": PERIOD});
     }
     if cgroups.kind != Kind::Absent && cgroups.devices {

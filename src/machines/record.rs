@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::Id;
 use crate::spec::time::Nanoseconds;
-use crate::spec::{Lifecycle, RunRequest};
+use crate::spec::{Cpus, Lifecycle, RunRequest};
 
 /// A machine, as it was asked for. Only its name changes, and what `update` may.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ pub struct Resolved {
     /// Memory, bytes.
     pub memory: u64,
     /// CPUs.
-    pub cpus: u32,
+    pub cpus: Cpus,
     /// What asks it to stop: a number.
     pub stop_signal: u8,
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::words;
 
+use super::cpus::Cpus;
 use super::machine::Share;
 
 /// Which wall stands between a workload and its host.
@@ -68,7 +69,7 @@ pub struct ContainerSpec {
     /// Most memory, bytes.
     pub memory: u64,
     /// CPUs' worth of time.
-    pub cpus: u32,
+    pub cpus: Cpus,
     /// Which of the two were asked for.
     pub asked: Asked,
     /// What both walls do with a root, and the workload.

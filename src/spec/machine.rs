@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::cpus::Cpus;
 use super::mounts::Owner;
 
 /// One run of bytes of the stitched disk: the whole of a file, padded with zeros to `len`.
@@ -42,8 +43,8 @@ pub struct Share {
 pub struct VmSpec {
     /// The name it is listed by.
     pub name: String,
-    /// Virtual CPUs.
-    pub cpus: u32,
+    /// Virtual CPUs, and how much each may be used.
+    pub cpus: Cpus,
     /// Guest memory, bytes.
     pub memory: u64,
     /// The kernel: an uncompressed ELF or a bzImage.

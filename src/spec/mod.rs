@@ -6,6 +6,7 @@
 
 mod config;
 mod container;
+mod cpus;
 mod detach;
 mod ending;
 mod environment;
@@ -27,6 +28,7 @@ mod words;
 
 pub use config::ImageConfig;
 pub use container::{Asked, ContainerSpec, Missing, OciRuntime, Wall};
+pub use cpus::Cpus;
 pub use detach::{DETACH_KEYS, DetachKeys};
 pub use ending::Ending;
 pub use environment::{merge as merge_environment, name_terminal};

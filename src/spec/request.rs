@@ -55,8 +55,8 @@ pub struct RunRequest {
     pub hostname: Option<String>,
     /// Guest memory as typed.
     pub memory: Option<String>,
-    /// Virtual CPUs.
-    pub cpus: Option<u32>,
+    /// CPUs as typed.
+    pub cpus: Option<String>,
     /// Size of a disk for what is written to the root file system, as typed.
     pub disk: Option<String>,
     /// Root file system without writes.

@@ -8,6 +8,7 @@ use husk_init::job::{GuestFile, PROBE_PATH, Process};
 
 use super::config::ImageConfig;
 use super::container::{Asked, Wall};
+use super::cpus::Cpus;
 use super::health::HealthCheck;
 use super::lifecycle::{Lifecycle, Restart};
 use super::mounts::{self, Mount, Owner};
@@ -55,8 +56,8 @@ pub struct RunSpec {
     pub memory: u64,
     /// Bytes of the disk that takes what is written to the root file system; without one, memory does.
     pub disk: Option<u64>,
-    /// Virtual CPUs.
-    pub cpus: u32,
+    /// CPUs.
+    pub cpus: Cpus,
     /// Which of the two were asked for.
     pub asked: Asked,
     /// Another kernel than the embedded one.
@@ -117,12 +118,8 @@ impl RunSpec {
         let memory = problems.take(memory).flatten();
         let disk = request.disk.as_deref().map(parse_disk).transpose();
         let disk = problems.take(disk).flatten();
-        let cpus = request.cpus.unwrap_or(1);
-        if cpus == 0 {
-            problems
-                .0
-                .push("--cpus 0: a machine has at least one".to_owned());
-        }
+        let cpus = request.cpus.as_deref().map(Cpus::parse).transpose();
+        let cpus = problems.take(cpus).flatten();
         if request.initrd.is_some() && request.kernel.is_none() {
             let needs = "--initrd needs --kernel: the embedded kernel takes no initial RAM disk";
             problems.0.push(needs.to_owned());
@@ -155,7 +152,7 @@ impl RunSpec {
             probe: request.probe.is_some(),
             memory: memory.unwrap_or(DEFAULT_MEMORY),
             disk,
-            cpus,
+            cpus: cpus.unwrap_or_default(),
             kernel: request.kernel,
             initrd: request.initrd,
             kernel_args: request.kernel_args,
@@ -466,7 +463,7 @@ mod tests {
     fn every_mistake_is_told_at_once() {
         let request = RunRequest {
             memory: Some("lots".to_owned()),
-            cpus: Some(0),
+            cpus: Some("0".to_owned()),
             hostname: Some("a b".to_owned()),
             workdir: Some("rel".to_owned()),
             ulimits: vec!["files=3".to_owned()],

@@ -1,5 +1,6 @@
 //! The words to the host kernel that std lacks, as safe functions.
 
+pub mod cpu_timer;
 pub mod fork;
 pub mod identity;
 pub mod ioctls;

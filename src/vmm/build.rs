@@ -67,7 +67,7 @@ pub fn build(
     // 2. The VM, which KVM was making meanwhile; its vCPUs, and who executes them.
     let (vm, kvm) = parts.vm.recv().map_err(panicked)??;
     tell(Report::Created)?;
-    let cpus = check_cpus(&kvm, spec.cpus)?;
+    let cpus = check_cpus(&kvm, spec.cpus.count())?;
     let vcpu = vm.create_vcpu(&kvm, 0, cpus)?;
     let (mut vm, vcpu, flavour) = measure(&parts.first, vm, vcpu)?;
     let mut vcpus = vec![(parts.first, vcpu)];
@@ -110,6 +110,7 @@ pub fn build(
     });
     tell(Report::Built { flavour })?;
     let mut machine = Machine::new(vm, vcpus, transports, reset);
+    machine.cpus = spec.cpus;
     machine.exits = exits;
     Ok(machine)
 }

@@ -11,9 +11,11 @@ use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber
 use vmm_sys_util::eventfd::EventFd;
 
 use super::error::{Error, no_event, no_thread};
+use super::throttle::Throttle;
 use super::vcpu_thread::VcpuThread;
 use crate::devices::virtio::mmio::Transport;
 use crate::kvm::{Exit, Exits, Vcpu, Vm};
+use crate::spec::Cpus;
 use crate::sys::lock::lock;
 
 /// Not started yet.
@@ -30,6 +32,8 @@ pub struct Machine<State> {
     transports: Vec<Wired>,
     reset: EventFd,
     ended: (Sender<Stopped>, Receiver<Stopped>),
+    /// How much each vCPU may be used.
+    pub cpus: Cpus,
     /// Where somebody asked.
     pub exits: Option<Arc<Exits>>,
     // Last: memory and VM outlive what uses them.
@@ -68,6 +72,7 @@ impl Machine<Built> {
             transports,
             reset,
             ended: channel(),
+            cpus: Cpus::ONE,
             exits: None,
             _vm: vm,
             state: PhantomData,
@@ -78,9 +83,10 @@ impl Machine<Built> {
     pub fn start(mut self) -> Result<Machine<Running>, Error> {
         for (thread, vcpu) in std::mem::take(&mut self.vcpus) {
             let (ended, stop) = (self.ended.0.clone(), clone_event(&self.reset)?);
+            let cpus = self.cpus;
             thread.start(move || {
                 // Whoever waits may have seen another vCPU's end first.
-                let _late = ended.send(run_vcpu(vcpu));
+                let _late = ended.send(run_vcpu(vcpu, cpus));
                 let _full = stop.write(1);
             });
         }
@@ -89,6 +95,7 @@ impl Machine<Built> {
             transports: self.transports,
             reset: self.reset,
             ended: self.ended,
+            cpus: self.cpus,
             exits: self.exits,
             _vm: self._vm,
             state: PhantomData,
@@ -141,10 +148,25 @@ fn serve_devices(transports: Vec<Wired>) -> Result<Infallible, Error> {
     }
 }
 
-fn run_vcpu(mut vcpu: Vcpu) -> Stopped {
+fn run_vcpu(mut vcpu: Vcpu, cpus: Cpus) -> Stopped {
+    let failed = |source| {
+        Stopped::Failed(Error::Host {
+            what: "a timer for --cpus",
+            source,
+        })
+    };
+    let mut throttle = match Throttle::new(cpus) {
+        Ok(throttle) => throttle,
+        Err(error) => return failed(error),
+    };
     loop {
         match vcpu.run() {
-            Ok(Exit::Handled | Exit::Kicked) => {}
+            Ok(Exit::Handled) => {}
+            Ok(Exit::Kicked) => {
+                if let Some(Err(error)) = throttle.as_mut().map(Throttle::rest) {
+                    return failed(error);
+                }
+            }
             Ok(Exit::Shutdown) => return Stopped::ByGuest("it shut down by a triple fault"),
             Err(error) => return Stopped::Failed(error.into()),
         }

@@ -18,6 +18,7 @@ mod serve;
 mod sessions;
 mod slots;
 mod talk;
+mod throttle;
 mod uplink;
 mod vcpu_thread;
 mod wall;
