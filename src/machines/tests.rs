@@ -266,7 +266,7 @@ fn a_keeper_is_asked_and_says_the_end() {
             sender.send(number).unwrap();
             Reply::Done
         }
-        Request::Exec(_) | Request::Resize { .. } => Reply::Started,
+        _ => Reply::Started,
     });
     let audience = audience.unwrap();
     let mut asking = machines.find("web").unwrap();
@@ -310,4 +310,33 @@ fn more_callers_than_a_keeper_has_seats_are_served_in_turn() {
         drop(idle);
         asked.join().unwrap().unwrap();
     });
+}
+
+#[test]
+fn what_happened_is_read_in_its_order_across_files_that_were_put_aside() {
+    let (_home, machines) = home();
+    let held = create(&machines, Some("web")).unwrap();
+    let mut journal = machines.journal().unwrap();
+    let long = "x".repeat(64 << 10);
+    // Longer than one file may grow: it is put aside at the next machine.
+    for number in 0..80 {
+        let (number, record) = (number.to_string(), &held.machine.record);
+        machines.note(record, "kill", &[("signal", &number), ("text", &long)]);
+    }
+    let action =
+        |journal: &mut super::Journal| journal.advance().unwrap().map(|event| event.action);
+    assert_eq!(action(&mut journal).as_deref(), Some("create"));
+    machines.remove(&held).unwrap();
+    let other = create(&machines, Some("other")).unwrap();
+    let expected: Vec<_> = (0..80)
+        .map(|_| "kill")
+        .chain(["destroy", "create"])
+        .collect();
+    let mut read = || std::iter::from_fn(|| action(&mut journal)).collect::<Vec<_>>();
+    assert_eq!(read(), expected);
+    machines.remove(&other).unwrap();
+    assert_eq!(read(), ["destroy"]);
+    // Who comes later reads both files.
+    let mut late = machines.journal().unwrap();
+    assert_eq!(std::iter::from_fn(|| action(&mut late)).count(), 84);
 }
