@@ -5,6 +5,7 @@
 mod callers;
 mod embedded;
 mod health;
+pub mod files;
 mod keeper;
 mod life;
 mod mounts;

@@ -118,6 +118,7 @@ fn build(args: &Args, machine: &Machine) -> Result<Exec, Failure> {
         user: args.user.clone().unwrap_or_else(|| resolved.user.clone()),
         stdin: args.interactive,
         terminal: terminal_of(args.tty, args.interactive)?,
+        own: false,
     })
 }
 

@@ -3,6 +3,7 @@
 mod attach;
 mod compare;
 mod completion;
+mod cp;
 mod doctor;
 mod env;
 mod events;
@@ -67,6 +68,7 @@ enum Verb {
     Start(start::Args),
     Exec(exec::Args),
     Attach(attach::Args),
+    Cp(cp::Args),
     Stop(stop::Args),
     /// Stop machines, and start them again
     Restart(stop::Args),
@@ -153,6 +155,7 @@ fn dispatch(verb: Verb) -> Status {
         Verb::Create(args) => run::create(*args),
         Verb::Exec(args) => exec::exec(args),
         Verb::Attach(args) => attach::attach(&args),
+        Verb::Cp(args) => cp::cp(&args),
         Verb::Start(args) => start::start(&args),
         Verb::Stop(args) => stop::stop(&args),
         Verb::Restart(args) => stop::restart(&args),

@@ -23,6 +23,8 @@ pub struct Exec {
     /// The size of its terminal, if it runs on one.
     #[serde(with = "size")]
     pub terminal: Option<Size>,
+    /// Whether it is a program of husk's own, by its name ([`husk_init::archive::program`]), and not the image's.
+    pub own: bool,
 }
 
 impl From<Exec> for Process {
@@ -35,6 +37,7 @@ impl From<Exec> for Process {
             limits: Vec::new(),
             stdin: exec.stdin,
             terminal: exec.terminal,
+            own: exec.own,
         }
     }
 }

@@ -250,6 +250,7 @@ fn build_process(
         limits,
         stdin: request.stdin,
         terminal: request.terminal,
+        own: false,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::job::{Job, Process, Size};
 use crate::wire::{Reader, WireError, Writer};
 
 /// Version of the frames and everything in them.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 /// The host's vsock address (virtio spec 5.10.4: well-known CID 2).
 pub const HOST_CID: u32 = 2;
@@ -323,6 +323,7 @@ mod tests {
                     rows: 24,
                     columns: 300,
                 }),
+                own: true,
             },
         }
     }
@@ -426,6 +427,7 @@ mod tests {
             let process = Process {
                 stdin: typed,
                 terminal: Some(size),
+                own: true,
                 ..Process::default()
             };
             let frames = [

@@ -81,6 +81,9 @@ pub struct Process {
     /// The first size of a pseudo-terminal, which is then stdin, stdout and stderr, whatever `stdin`
     /// says; without one they are pipes.
     pub terminal: Option<Size>,
+    /// Whether this is a program of init's own, by the name in `argv` ([`crate::archive::program`]), and not
+    /// the image's.
+    pub own: bool,
 }
 
 /// The size of a terminal, in characters; zero where nobody knows it (tty_ioctl(4), "winsize").
@@ -191,6 +194,7 @@ impl Process {
         if let Some(size) = self.terminal {
             size.write(out);
         }
+        out.bool(self.own);
     }
 
     pub(crate) fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
@@ -211,6 +215,7 @@ impl Process {
                 true => Some(Size::read(from)?),
                 false => None,
             },
+            own: from.bool()?,
         })
     }
 }

@@ -24,6 +24,7 @@
 //! Streams are separate connections, so the flow control of vsock is the back-pressure of each
 //! stream, and closing one direction of one stream says nothing about the others.
 
+pub mod archive;
 pub mod command;
 pub mod exit;
 pub mod failure;

@@ -4,6 +4,8 @@
 //! root is mounted; the host hears of a failure only after the greeting, so a root that cannot be
 //! mounted is reported in the job's place.
 
+use std::os::fd::OwnedFd;
+
 use husk_init::exit::Failure;
 use husk_init::frame::Frame;
 
@@ -28,7 +30,7 @@ pub fn run() -> libc::c_int {
 
 fn meet_host() -> sys::Result<()> {
     let mut control = Control::begin()?;
-    let prepared = root::enter().and_then(|()| mounts::populate());
+    let prepared = root::enter().and_then(|upper| mounts::populate().map(|()| upper));
     control.greet()?;
     let last_word = match live(&mut control, prepared) {
         Ok(()) => Frame::Finished,
@@ -45,9 +47,9 @@ fn meet_host() -> sys::Result<()> {
     Ok(())
 }
 
-fn live(control: &mut Control, prepared: Result<(), Failure>) -> Result<(), Stop> {
+fn live(control: &mut Control, prepared: Result<OwnedFd, Failure>) -> Result<(), Stop> {
     let job = control.job()?;
-    prepared?;
+    let upper = prepared?;
     identity::adopt(&job)?;
     files::write(&job.files)?;
     shares::make_places(&job)?;
@@ -57,7 +59,7 @@ fn live(control: &mut Control, prepared: Result<(), Failure>) -> Result<(), Stop
     if job.read_only {
         root::seal()?;
     }
-    let mut sessions = Sessions::begin()?;
+    let mut sessions = Sessions::begin(upper)?;
     sessions.start(WORKLOAD, &job.process)?;
     control.send(&Frame::Started { session: WORKLOAD })?;
     let exit = sessions.follow(control)?;

@@ -5,11 +5,13 @@
 //!  /          the disk (EROFS)             /       overlay
 //!  ├ rootfs   the image's tree  ── lower ─▶│         the disks and the tmpfs are
 //!  ├ run      tmpfs, or a disk  ── upper ─▶│         reachable from nowhere else
-//!  └ mnt      the overlay       ── moved ─▶┘
+//!  └ mnt      the overlay       ── moved ─▶┘         (but the upper, by a descriptor of init's)
 //! ```
 //!
 //! The move comes before everything else, so that every later path, whatever links the image has
 //! put on it, resolves inside the image's own tree.
+
+use std::os::fd::OwnedFd;
 
 use husk_init::exit::{Failure, Stage};
 use husk_init::failure::At;
@@ -36,11 +38,16 @@ const BLOCK: u64 = 4096;
 const MKDIR_BITS: libc::mode_t = 0o1777;
 
 /// Makes the image's tree the root of everything, init included.
-pub fn enter() -> std::result::Result<(), Failure> {
+///
+/// What the workload writes is found through the descriptor, and by no path.
+pub fn enter() -> std::result::Result<OwnedFd, Failure> {
     mount_written().at(Stage::Mount, b"/run")?;
     make_upper().at(Stage::Mount, b"/run/upper")?;
+    let upper = file::open(c"/run/upper", libc::O_PATH | libc::O_DIRECTORY, 0);
+    let upper = upper.at(Stage::Mount, b"/run/upper")?;
     mount_layers().at(Stage::Mount, b"/mnt")?;
-    move_in().at(Stage::Mount, b"/")
+    move_in().at(Stage::Mount, b"/")?;
+    Ok(upper)
 }
 
 /// Refuses writes to the root from here on. Mounts on top of it are not touched.

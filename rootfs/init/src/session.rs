@@ -1,13 +1,21 @@
 //! A session: one process, its streams, its signals, its end.
 
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
 use husk_init::exit::{Failure, Stage};
 use husk_init::job::{Process, Size};
 
 use crate::spawn::spawn;
 use crate::stream::{self, Streams};
+use husk_init::archive::program::UPPER;
 use husk_init::failure::At;
-use husk_init::sys::{file, process};
+use husk_init::sys::{self, file, process};
 use husk_init::user;
+use husk_init::workload::Program;
+
+/// Init's own file, whatever the image has anywhere.
+const ITSELF: &CStr = c"/proc/self/exe";
 
 /// The image's own workload.
 pub const WORKLOAD: u32 = 0;
@@ -25,7 +33,7 @@ pub struct Session {
 
 impl Session {
     /// Resolves the user, connects the streams, and spawns.
-    pub fn start(id: u32, wanted: &Process) -> Result<Self, Failure> {
+    pub fn start(id: u32, wanted: &Process, upper: &OwnedFd) -> Result<Self, Failure> {
         let user = user::resolve(&wanted.user)?;
         let wires = stream::connect(id, wanted)?;
         for end in &wires.process {
@@ -38,7 +46,11 @@ impl Session {
                 .show_as_console()
                 .at(Stage::Terminal, b"/dev/console")?;
         }
-        let pid = spawn(wanted, &user, &wires.process)?;
+        let program = match wanted.own {
+            false => Program::new(wanted, &user)?,
+            true => own_program(wanted, upper)?,
+        };
+        let pid = spawn(wanted, &user, &program, &wires.process)?;
         Ok(Self {
             id,
             pid: Some(pid),
@@ -85,4 +97,16 @@ impl Session {
             terminal.resize(size);
         }
     }
+}
+
+/// Init's file, called by another name. It finds what the workload wrote behind our descriptor.
+#[cold]
+fn own_program(wanted: &Process, upper: &OwnedFd) -> Result<Program, Failure> {
+    let upper = format!("{UPPER}=/proc/1/fd/{}", upper.as_raw_fd());
+    let argv = wanted.argv.iter().map(|word| sys::string(word));
+    Ok(Program {
+        files: vec![ITSELF.to_owned()],
+        argv: argv.collect::<sys::Result<_>>().at(Stage::Exec, b"")?,
+        env: vec![sys::string(upper.as_bytes()).at(Stage::Exec, b"")?],
+    })
 }

@@ -23,6 +23,8 @@ use husk_init::sys::wait::{self, entry, poll};
 pub struct Sessions {
     /// Readable when a child has died.
     deaths: OwnedFd,
+    /// What the workload writes to the root.
+    upper: OwnedFd,
     open: Vec<Session>,
     /// What poll looks at: deaths, the control channel, and a pair for each stream.
     entries: Vec<libc::pollfd>,
@@ -40,8 +42,9 @@ struct Ready {
 
 impl Sessions {
     /// None yet. Deaths are read from a descriptor from now on.
-    pub fn begin() -> Result<Self, Failure> {
+    pub fn begin(upper: OwnedFd) -> Result<Self, Failure> {
         Ok(Self {
+            upper,
             deaths: hold_deaths().at(Stage::Fork, b"SIGCHLD")?,
             open: Vec::new(),
             entries: Vec::new(),
@@ -54,7 +57,7 @@ impl Sessions {
             let most = format!("{MAX_SESSIONS} run already");
             return Err(refused(Stage::Sessions, most.as_bytes()));
         }
-        self.open.push(Session::start(id, wanted)?);
+        self.open.push(Session::start(id, wanted, &self.upper)?);
         Ok(())
     }
 
@@ -269,6 +272,7 @@ mod tests {
             }
         });
         Sessions {
+            upper: file::open(c"/", libc::O_PATH, 0).unwrap(),
             deaths,
             open,
             entries: Vec::new(),

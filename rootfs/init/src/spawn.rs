@@ -16,15 +16,15 @@ use husk_init::workload::{Program, limits};
 pub fn spawn(
     wanted: &Process,
     user: &User,
+    program: &Program,
     streams: &[OwnedFd; 3],
 ) -> Result<libc::pid_t, Failure> {
     let command = wanted.argv.first().map_or(&b""[..], Vec::as_slice);
-    let program = Program::new(wanted, user)?;
     make_directory(&wanted.cwd).at(Stage::Workdir, &wanted.cwd)?;
     let cwd = sys::string(&wanted.cwd).at(Stage::Workdir, &wanted.cwd)?;
     let limits = limits(&wanted.limits);
     let plan = Plan {
-        program: &program,
+        program,
         cwd: &cwd,
         uid: user.uid,
         gid: user.gid,

@@ -7,6 +7,7 @@ pub mod process;
 pub mod socket;
 pub mod spawn;
 pub mod terminal;
+pub mod tree;
 pub mod wait;
 
 use std::ffi::{CString, c_long};

@@ -1,0 +1,120 @@
+//! What a machine has changed, as a layer of the OCI image spec ("Layer Filesystem Changeset"): the upper
+//! directory of its overlay (Documentation/filesystems/overlayfs.rst), in other words.
+//!
+//! ```text
+//!  upper                                  layer
+//!  a file, a directory                    the same
+//!  a character device 0:0                 .wh.NAME
+//!  a directory, trusted.overlay.opaque    the directory, and .wh..wh..opq in it
+//!  … and trusted.overlay.redirect         … and all that the overlay shows there
+//! ```
+
+use std::ffi::CStr;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+
+use super::error::Tried;
+use super::pack::{Look, Step, Walk, entry};
+use super::tar::Writer;
+use super::{Entry, Error, Kind};
+use crate::sys::tree::{self, HERE};
+use crate::sys::{self, Result as KernelResult};
+
+const OPAQUE: &CStr = c"trusted.overlay.opaque";
+const REDIRECT: &CStr = c"trusted.overlay.redirect";
+
+/// The upper directory, and the overlay's own root.
+#[derive(Debug)]
+pub struct Upper {
+    /// Open for reading.
+    pub folder: OwnedFd,
+    /// Where the overlay is mounted, without a slash at its end.
+    pub merged: Vec<u8>,
+}
+
+impl Upper {
+    /// The upper directory at `path`, of the overlay that is the root.
+    pub fn open(path: &CStr) -> KernelResult<Self> {
+        let folder = tree::open(HERE, path, libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
+        Ok(Self {
+            folder,
+            merged: Vec::new(),
+        })
+    }
+}
+
+/// Packs what `upper` has, but not what is at or below one of `hidden`, absolute paths. Without `contents`
+/// every file is empty.
+pub fn pack_changes<W: Write>(
+    upper: Upper,
+    hidden: &[Vec<u8>],
+    contents: bool,
+    to: &mut Writer<W>,
+) -> Result<(), Error> {
+    let Upper { folder, merged } = upper;
+    let mut walk = Walk::new(to, b"", false);
+    walk.tree(folder, |walk, look| {
+        let path = [b"/", &walk.name[..]].concat();
+        if hidden.contains(&path) {
+            return Ok(Step::Skip);
+        }
+        let (_, _, stat) = look;
+        match u32::from(stat.stx_mode) & libc::S_IFMT {
+            libc::S_IFCHR if (stat.stx_rdev_major, stat.stx_rdev_minor) == (0, 0) => {
+                whiteout(walk)?;
+                Ok(Step::Skip)
+            }
+            libc::S_IFDIR => directory(walk, look, &merged),
+            libc::S_IFREG if !contents => {
+                let header = entry(&walk.name, Kind::File, stat);
+                walk.to.begin(&header)?;
+                Ok(Step::Skip)
+            }
+            _ => Ok(Step::Usual),
+        }
+    })
+}
+
+/// Says that nothing is here.
+fn whiteout<W: Write>(walk: &mut Walk<'_, W>) -> Result<(), Error> {
+    let slash = walk.name.iter().rposition(|byte| *byte == b'/');
+    let at = slash.map_or(0, |slash| slash + 1);
+    let (above, name) = walk.name.split_at(at);
+    let mark = [above, b".wh.", name].concat();
+    mark_with(walk, mark)
+}
+
+fn mark_with<W: Write>(walk: &mut Walk<'_, W>, name: Vec<u8>) -> Result<(), Error> {
+    walk.to.begin(&Entry {
+        name,
+        ..Entry::default()
+    })
+}
+
+/// A directory that hides what the image has there says so first.
+fn directory<W: Write>(
+    walk: &mut Walk<'_, W>,
+    (folder, name, _): Look<'_>,
+    merged: &[u8],
+) -> Result<Step, Error> {
+    let Some(opened) = walk.open_folder(folder, name)? else {
+        return Ok(Step::Skip);
+    };
+    let moved = tree::attribute(&opened, REDIRECT).is_ok();
+    let opaque = tree::attribute(&opened, OPAQUE).is_ok_and(|value| value == b"y");
+    if moved || opaque {
+        mark_with(walk, [&walk.name[..], b"/.wh..wh..opq"].concat())?;
+    }
+    if !moved {
+        return Ok(Step::Usual);
+    }
+    // Its content is the image's, from elsewhere: the overlay knows.
+    let path = [merged, b"/", &walk.name].concat();
+    let start = sys::string(&path).tried("open", &path)?;
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let shown = tree::open(HERE, &start, flags, 0).tried("open", &path)?;
+    let mut inner = Walk::new(walk.to, &path, true);
+    inner.name.clone_from(&walk.name);
+    inner.tree(shown, |_, _| Ok(Step::Usual))?;
+    Ok(Step::Skip)
+}

@@ -1,0 +1,228 @@
+//! Init's own program beside the workload: it packs and unpacks, on its stdin and stdout, in the machine's
+//! own root. It is init's file, executed once more, so that it needs nothing of the image, and no image can
+//! have another one in its place.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::error::Tried;
+use super::place::{directory, place};
+use super::tar::{Reader, Writer};
+use super::{Error, Options, Owners, Rules, Source, Unpacking, Upper, pack, pack_changes, unpack};
+
+/// The name that it is called by, where init itself is called by its file.
+pub const NAME: &str = "husk-archiver";
+
+/// Where it finds the upper directory of the root.
+pub const UPPER: &str = "HUSK_UPPER";
+
+/// What it is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Pack `path` as `name`.
+    Pack {
+        /// What.
+        path: Vec<u8>,
+        /// What it is called in the archive.
+        name: Vec<u8>,
+        /// Whether `path` is followed where it is a link.
+        follow: bool,
+    },
+    /// Pack everything but what is mounted on the root.
+    Export,
+    /// Copy what comes to `dest`, by docker's rules.
+    Copy {
+        /// Where to.
+        dest: Vec<u8>,
+        /// Whether owners are kept; otherwise the files are root's.
+        keep_owners: bool,
+    },
+    /// Unpack what comes in the directory `dest`.
+    Unpack {
+        /// Where.
+        dest: Vec<u8>,
+    },
+    /// Pack what was changed, as a layer.
+    Changes {
+        /// Whether files have their bytes.
+        contents: bool,
+        /// What is left out: absolute paths.
+        hidden: Vec<Vec<u8>>,
+    },
+}
+
+impl Order {
+    /// The order as words, the program's name first.
+    pub fn words(&self) -> Vec<Vec<u8>> {
+        let verb = match self {
+            Self::Pack { follow: false, .. } => "pack",
+            Self::Pack { follow: true, .. } => "pack-followed",
+            Self::Export => "export",
+            Self::Copy { keep_owners, .. } if *keep_owners => "copy-owned",
+            Self::Copy { .. } => "copy",
+            Self::Unpack { .. } => "unpack",
+            Self::Changes { contents, .. } if *contents => "changes",
+            Self::Changes { .. } => "changed-names",
+        };
+        let mut words = vec![NAME.into(), verb.into()];
+        match self {
+            Self::Pack { path, name, .. } => words.extend([path.clone(), name.clone()]),
+            Self::Export => {}
+            Self::Copy { dest, .. } | Self::Unpack { dest } => words.push(dest.clone()),
+            Self::Changes { hidden, .. } => words.extend(hidden.iter().cloned()),
+        }
+        words
+    }
+
+    /// The order that words are.
+    fn read(words: &[Vec<u8>]) -> Option<Self> {
+        let (verb, rest) = words.get(1..)?.split_first()?;
+        Some(match (&verb[..], rest) {
+            (b"pack" | b"pack-followed", [path, name]) => Self::Pack {
+                path: path.clone(),
+                name: name.clone(),
+                follow: verb != b"pack",
+            },
+            (b"export", []) => Self::Export,
+            (b"copy" | b"copy-owned", [dest]) => Self::Copy {
+                dest: dest.clone(),
+                keep_owners: verb != b"copy",
+            },
+            (b"unpack", [dest]) => Self::Unpack { dest: dest.clone() },
+            (b"changes" | b"changed-names", hidden) => Self::Changes {
+                contents: verb == b"changes",
+                hidden: hidden.to_vec(),
+            },
+            _ => return None,
+        })
+    }
+}
+
+/// Does what `words` say; the exit status.
+pub fn run(words: &[Vec<u8>], upper: Option<CString>) -> u8 {
+    let done = match Order::read(words) {
+        Some(order) => carry_out(order, upper),
+        None => Err(Error::Malformed("unknown words")),
+    };
+    match done {
+        Ok(()) => 0,
+        Err(error) => {
+            // Nobody is left to tell.
+            let _closed = own(io::stderr().as_fd()).and_then(|mut to| writeln!(to, "{error}"));
+            1
+        }
+    }
+}
+
+/// A descriptor of its own, without a buffer and a lock.
+fn own(fd: BorrowedFd<'_>) -> io::Result<File> {
+    fd.try_clone_to_owned().map(File::from)
+}
+
+fn carry_out(order: Order, upper: Option<CString>) -> Result<(), Error> {
+    match order {
+        Order::Pack { path, name, follow } => {
+            let options = Options {
+                follow,
+                one_system: false,
+            };
+            let mut to = output()?;
+            pack(&path, &name, options, &mut to)?;
+            to.finish().map(drop)
+        }
+        Order::Export => {
+            let options = Options {
+                follow: false,
+                one_system: true,
+            };
+            let mut to = output()?;
+            pack(b"/", b"", options, &mut to)?;
+            to.finish().map(drop)
+        }
+        Order::Copy { dest, keep_owners } => copy_in(&dest, keep_owners),
+        Order::Unpack { dest } => {
+            let rules = Rules {
+                owners: Owners::Kept,
+                wary: false,
+                parents: true,
+            };
+            let mut nothing = |_: &[u8], _: &str| {};
+            let unpacking = Unpacking::new(directory(&dest)?, None, rules, &mut nothing);
+            unpack(&mut input()?, None, unpacking)
+        }
+        Order::Changes { contents, hidden } => {
+            let upper = upper.ok_or(Error::Malformed("an init without an upper directory"))?;
+            let upper = Upper::open(&upper).tried("open", b"the changes")?;
+            let mut to = output()?;
+            pack_changes(upper, &hidden, contents, &mut to)?;
+            to.finish().map(drop)
+        }
+    }
+}
+
+fn copy_in(dest: &[u8], keep_owners: bool) -> Result<(), Error> {
+    let mut from = input()?;
+    let Some(first) = from.next_entry()? else {
+        return Err(Error::Malformed("it is empty"));
+    };
+    let source = Source {
+        name: &first.name,
+        kind: first.kind,
+    };
+    let place = place(dest, source)?;
+    let root = first.name.clone();
+    let rules = Rules {
+        owners: match keep_owners {
+            true => Owners::Kept,
+            false => Owners::Mine,
+        },
+        wary: false,
+        parents: false,
+    };
+    let mut nothing = |_: &[u8], _: &str| {};
+    let unpacking = Unpacking::new(place, Some(&root), rules, &mut nothing);
+    unpack(&mut from, Some(first), unpacking)
+}
+
+fn input() -> Result<Reader<File>, Error> {
+    Ok(Reader::new(own(io::stdin().as_fd())?))
+}
+
+fn output() -> Result<Writer<io::BufWriter<File>>, Error> {
+    let to = own(io::stdout().as_fd())?;
+    Ok(Writer::new(io::BufWriter::with_capacity(super::CHUNK, to)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_are_words_and_words_are_orders() {
+        let orders = [
+            Order::Pack {
+                path: b"/a".to_vec(),
+                name: b"a".to_vec(),
+                follow: true,
+            },
+            Order::Export,
+            Order::Copy {
+                dest: b"/".to_vec(),
+                keep_owners: true,
+            },
+            Order::Unpack {
+                dest: b"/x".to_vec(),
+            },
+            Order::Changes {
+                contents: false,
+                hidden: vec![b"/etc/hosts".to_vec()],
+            },
+        ];
+        for order in orders {
+            assert_eq!(Order::read(&order.words()), Some(order));
+        }
+        assert_eq!(Order::read(&[NAME.into(), b"pack".to_vec()]), None);
+    }
+}
