@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, IsTerminal, PipeReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::mpsc::channel;
 use std::thread;
 
 use husk_init::archive::program::Order;
@@ -241,22 +242,24 @@ fn send(
     let nowhere = File::options().write(true).open("/dev/null")?;
     let stdin = Some(OwnedFd::from(archive));
     let archiver = Archiver::begin(machine, order, stdin, nowhere.into()).map_err(failed)?;
+    let (sender, packed) = channel();
     let packs = thread::Builder::new().name("packs".to_owned());
-    let packed = packs.spawn(move || {
+    packs.spawn(move || {
         let mut to = Writer::new(BufWriter::with_capacity(CHUNK, Counting { to, count: 0 }));
-        pack(&mut to)?;
-        let to = to.finish()?.into_inner();
-        Ok::<_, archive::Error>(to.map_or(0, |to| to.count))
+        let done = pack(&mut to).and_then(|()| to.end());
+        let count = to.get_ref().get_ref().count;
+        // Before the stream is let go of: then the archiver ends, and whoever waits for it looks here.
+        let _gone = sender.send(done.map(|()| count));
     })?;
-    // Who cannot pack lets go of the stream, and the archiver ends.
-    let ended = archiver.end();
-    match packed.join() {
-        Ok(Err(error)) if !is_closed(&error) => Err(wrong(&error)),
-        Ok(packed) => {
-            ended.map_err(failed)?;
-            packed.map_err(|error| wrong(&error))
-        }
-        Err(_) => Err(Failure::new("the thread that packs died")),
+    match archiver.end() {
+        Ok(()) => match packed.recv() {
+            Ok(count) => count.map_err(|error| wrong(&error)),
+            Err(_) => Err(Failure::new("the thread that packs died")),
+        },
+        Err(ended) => Err(match packed.try_recv() {
+            Ok(Err(error)) if !is_closed(&error) => wrong(&error),
+            _ => failed(ended),
+        }),
     }
 }
 

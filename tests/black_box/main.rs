@@ -9,6 +9,7 @@ mod container;
 mod disk;
 mod exec;
 mod exit_codes;
+mod files;
 mod foreign_kernel;
 mod hostile;
 mod husk;

@@ -122,11 +122,21 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Ends the archive.
-    pub fn finish(mut self) -> Result<W, Error> {
+    /// Ends the archive; everything is on its way.
+    pub fn end(&mut self) -> Result<(), Error> {
         self.to.write_all(&[0; 2 * BLOCK])?;
-        self.to.flush()?;
+        Ok(self.to.flush()?)
+    }
+
+    /// Ends the archive, and gives back what it was written to.
+    pub fn finish(mut self) -> Result<W, Error> {
+        self.end()?;
         Ok(self.to)
+    }
+
+    /// What it is written to.
+    pub fn get_ref(&self) -> &W {
+        &self.to
     }
 
     fn extend(&mut self, records: &[u8]) -> Result<(), Error> {
