@@ -78,6 +78,40 @@ pub fn take_layer(
     )
 }
 
+/// Unpacks a plain tar that somebody trusted less than a file sends into `folder`; its digest.
+pub fn take_stream(
+    layer: impl Read + Send,
+    folder: &Path,
+    budget: &mut Budget,
+) -> Result<Digest, Fault> {
+    let (sender, receiver) = sync_channel(CHUNKS);
+    let (unpacked, read) = thread::scope(|scope| {
+        let reader = thread::Builder::new().name("layer".to_owned());
+        let reader = reader
+            .spawn_scoped(scope, move || feed(layer, &sender))
+            .map_err(Fault::Store)?;
+        let unpacked = write(receiver, folder, budget);
+        let read = reader
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("its reader panicked")));
+        Ok((unpacked, read))
+    })?;
+    // What a reader says of its end explains every other fault.
+    read.map_err(Fault::Unreadable)?;
+    unpacked.map_err(|spoilt| {
+        let why = match spoilt {
+            Spoilt::Refused(refusal) => refusal.to_string(),
+            Spoilt::Fault(fault) => return fault,
+            Spoilt::Archive(TarError::Io(error)) => return Fault::Unreadable(error),
+            Spoilt::Archive(TarError::Malformed(why)) => why.to_owned(),
+        };
+        Fault::Malformed {
+            what: "the layer".to_owned(),
+            why,
+        }
+    })
+}
+
 /// Sends the plain bytes of `part`; gives the digest of what it was, whatever became of them.
 fn feed(part: impl Read + Send, chunks: &SyncSender<io::Result<Vec<u8>>>) -> io::Result<Digest> {
     let mut hashing = Hashing::new(part);

@@ -7,6 +7,7 @@
 //! ```
 //! The disk of a machine is `[ metadata | init | blob | blob … ]`: see [`store`] for what is kept.
 
+mod amend;
 mod blob;
 mod codec;
 mod compress;
@@ -14,6 +15,7 @@ mod digest;
 mod directory;
 mod erofs;
 mod error;
+mod files;
 mod intake;
 mod layer;
 mod limits;
@@ -28,11 +30,13 @@ mod tar;
 pub mod tree;
 mod unpack;
 
+pub use amend::{Amendment, Instruction};
 pub use digest::{Digest, Hasher};
 pub use error::{Error, Fault, Refusal};
+pub use files::{Files, Known};
 pub use limits::Limits;
 pub use reference::Reference;
 pub use repack::repack;
 pub use source::Source;
-pub use store::{Beside, Carried, Image, Left, Reclaimed, Rootfs, Scratch, Store, Unpacked, Why};
+pub use store::{Beside, Carried, Image, Left, NewLayer, Reclaimed, Rootfs, Scratch, Store, Unpacked, Why};
 pub use unpack::{Lack, Lacking, Shortfall};

@@ -13,9 +13,9 @@ use crate::image::parts::Parts;
 use crate::image::source::Source;
 
 /// A layer that is unpacked and not in its place yet.
-struct Staged {
-    diff_id: Digest,
-    folder: PathBuf,
+pub(super) struct Staged {
+    pub diff_id: Digest,
+    pub folder: PathBuf,
 }
 
 impl Store {
@@ -71,7 +71,7 @@ impl Store {
     }
 
     /// Refuses layers that do not fit together while nobody has seen them.
-    fn check_layers(
+    pub(super) fn check_layers(
         &self,
         image: &Listed,
         staged: &[Staged],
@@ -98,7 +98,7 @@ impl Store {
         }
     }
 
-    fn commit(&self, image: Listed, staged: Vec<Staged>, folder: &Path) -> Result<Image, Error> {
+    pub(super) fn commit(&self, image: Listed, staged: Vec<Staged>, folder: &Path) -> Result<Image, Error> {
         for layer in staged {
             let place = self.layer(layer.diff_id);
             match fs::rename(&layer.folder, &place) {

@@ -16,6 +16,7 @@
 //! below `tmp` that `prune` takes away. What has a place is never changed.
 
 mod blank;
+mod commit;
 mod disk;
 mod images;
 mod load;
@@ -33,6 +34,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::digest::Digest;
 use super::error::Error;
+pub use commit::NewLayer;
 pub use disk::{Beside, Carried, Rootfs};
 pub use images::Image;
 pub use prune::{Left, Reclaimed, Why};
