@@ -3,6 +3,7 @@
 //! job. Both walls get the same job.
 
 mod callers;
+pub mod changes;
 mod embedded;
 mod health;
 pub mod files;

@@ -10,9 +10,10 @@ use std::thread;
 
 use husk_init::archive::program::Order;
 use husk_init::archive::tar::{Reader, Writer};
-use husk_init::archive::{self, CHUNK, Kind, Options, Owners, Rules, Source, Unpacking};
+use husk_init::archive::{self, CHUNK, Entry, Kind, Options, Owners, Rules, Source, Unpacking};
 
 use super::Status as ExitStatus;
+use super::export::pass_on;
 use super::machines::{REFUSED, refused};
 use super::output::Failure;
 use crate::image;
@@ -147,15 +148,20 @@ fn out(machine: &mut Machine, path: Vec<u8>, to: &End, args: &Args) -> Result<u6
     });
     let done = match to {
         End::Here(dest) => place(&mut reader, dest, args),
-        _ => pass_on(&mut reader),
+        _ => stdout().and_then(|to| pass_on(&mut reader, to)),
     };
     let count = reader.into_inner().count;
     finish(archiver, done)?;
     Ok(count)
 }
 
+fn stdout() -> Result<Writer<BufWriter<File>>, archive::Error> {
+    let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    Ok(Writer::new(BufWriter::with_capacity(CHUNK, stdout)))
+}
+
 /// What the machine says of it, and then what happened here: where the stream broke off, the machine knows why.
-fn finish(archiver: Archiver, done: Result<(), archive::Error>) -> Result<(), Failure> {
+pub fn finish(archiver: Archiver, done: Result<(), archive::Error>) -> Result<(), Failure> {
     match done {
         Ok(()) => archiver.end().map_err(failed),
         Err(archive::Error::Stream(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -196,18 +202,13 @@ fn owners(args: &Args) -> Owners {
     }
 }
 
-/// An archive of a machine's to stdout: only names that lead nowhere else.
-fn pass_on(reader: &mut Incoming) -> Result<(), archive::Error> {
-    let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    let mut to = Writer::new(BufWriter::with_capacity(CHUNK, stdout));
-    while let Some(entry) = reader.next_entry()? {
-        archive::check_name(&entry.name)?;
-        if entry.kind == Kind::Link {
-            archive::check_name(&entry.link)?;
-        }
-        to.copy(&entry, reader)?;
+/// Refuses an entry that leads out of its archive.
+pub fn check(entry: &Entry) -> Result<(), archive::Error> {
+    archive::check_name(&entry.name)?;
+    match entry.kind {
+        Kind::Link => archive::check_name(&entry.link),
+        _ => Ok(()),
     }
-    to.finish().map(drop)
 }
 
 fn inside(machine: &mut Machine, path: &[u8], dest: Vec<u8>, args: &Args) -> Result<u64, Failure> {
@@ -288,7 +289,8 @@ fn is_closed(error: &archive::Error) -> bool {
     matches!(error, archive::Error::Stream(error) if error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn failed(error: Error) -> Failure {
+/// A copy that the machine does not make: status 1, as docker.
+pub fn failed(error: Error) -> Failure {
     Failure::new(sentence(&error)).with_status(REFUSED)
 }
 

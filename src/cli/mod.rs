@@ -1,14 +1,17 @@
 //! The command line: arguments, one file per verb, exit codes.
 
 mod attach;
+mod commit;
 mod compare;
 mod completion;
 mod cp;
+mod diff;
 mod doctor;
 mod env;
 mod events;
 mod exec;
 mod health;
+mod export;
 mod help;
 mod images;
 mod inspect;
@@ -69,6 +72,9 @@ enum Verb {
     Exec(exec::Args),
     Attach(attach::Args),
     Cp(cp::Args),
+    Diff(diff::Args),
+    Export(export::Args),
+    Commit(commit::Args),
     Stop(stop::Args),
     /// Stop machines, and start them again
     Restart(stop::Args),
@@ -156,6 +162,9 @@ fn dispatch(verb: Verb) -> Status {
         Verb::Exec(args) => exec::exec(args),
         Verb::Attach(args) => attach::attach(&args),
         Verb::Cp(args) => cp::cp(&args),
+        Verb::Diff(args) => diff::diff(&args),
+        Verb::Export(args) => export::export(&args),
+        Verb::Commit(args) => commit::commit(args),
         Verb::Start(args) => start::start(&args),
         Verb::Stop(args) => stop::stop(&args),
         Verb::Restart(args) => stop::restart(&args),

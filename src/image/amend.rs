@@ -49,17 +49,26 @@ pub struct Amendment {
 impl Instruction {
     /// Reads `CMD ["a", "b"]`, `ENV A=1 B="2 3"` and so on; an error is one line.
     pub fn parse(text: &str) -> Result<Vec<Self>, String> {
-        let (verb, rest) = text.trim().split_once(char::is_whitespace).unwrap_or((text, ""));
+        let (verb, rest) = text
+            .trim()
+            .split_once(char::is_whitespace)
+            .unwrap_or((text, ""));
         let rest = rest.trim();
         if rest.is_empty() {
-            return Err(format!("`{text}`: write an instruction and its value, as `CMD [\"sh\"]`"));
+            return Err(format!(
+                "`{text}`: write an instruction and its value, as `CMD [\"sh\"]`"
+            ));
         }
         let one = |instruction| Ok(vec![instruction]);
         match verb.to_ascii_uppercase().as_str() {
             "CMD" => one(Self::Cmd(command(rest)?)),
             "ENTRYPOINT" => one(Self::Entrypoint(command(rest)?)),
-            "ENV" => Ok(pairs(rest)?.map(|(key, value)| Self::Env(key, value)).collect()),
-            "LABEL" => Ok(pairs(rest)?.map(|(key, value)| Self::Label(key, value)).collect()),
+            "ENV" => Ok(pairs(rest)?
+                .map(|(key, value)| Self::Env(key, value))
+                .collect()),
+            "LABEL" => Ok(pairs(rest)?
+                .map(|(key, value)| Self::Label(key, value))
+                .collect()),
             "EXPOSE" => words(rest)?.iter().map(|port| expose(port)).collect(),
             "USER" => one(Self::User(rest.to_owned())),
             "VOLUME" => Ok(list(rest)?.into_iter().map(Self::Volume).collect()),
@@ -84,16 +93,23 @@ impl Instruction {
             Self::User(user) => set("User", json!(user)),
             Self::StopSignal(signal) => set("StopSignal", json!(signal)),
             Self::Workdir(path) => {
-                let above = config.get("WorkingDir").and_then(Value::as_str).unwrap_or("/");
+                let above = config
+                    .get("WorkingDir")
+                    .and_then(Value::as_str)
+                    .unwrap_or("/");
                 let path = match path.starts_with('/') {
                     true => path.clone(),
                     false => format!("{}/{path}", above.trim_end_matches('/')),
                 };
                 config.insert("WorkingDir".to_owned(), json!(path));
             }
-            Self::Expose(port) => drop(part(config, "ExposedPorts").insert(port.clone(), json!({}))),
+            Self::Expose(port) => {
+                drop(part(config, "ExposedPorts").insert(port.clone(), json!({})))
+            }
             Self::Volume(path) => drop(part(config, "Volumes").insert(path.clone(), json!({}))),
-            Self::Label(key, value) => drop(part(config, "Labels").insert(key.clone(), json!(value))),
+            Self::Label(key, value) => {
+                drop(part(config, "Labels").insert(key.clone(), json!(value)))
+            }
             Self::Env(key, value) => set_env(config, key, Some(value)),
             Self::Unset(key) => set_env(config, key, None),
         }
@@ -248,24 +264,52 @@ mod tests {
     #[test]
     fn instructions_are_read_as_dockerfiles_have_them() {
         use Instruction::{Cmd, Entrypoint, Env, Expose, Label, StopSignal, User, Volume, Workdir};
-        let text = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let text = |words: &[&str]| {
+            words
+                .iter()
+                .map(|word| (*word).to_owned())
+                .collect::<Vec<_>>()
+        };
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let env = |key: &str, value: &str| Env(pair(key, value).0, pair(key, value).1);
         assert_eq!(parse(r#"CMD ["a", "b c"]"#), [Cmd(text(&["a", "b c"]))]);
-        assert_eq!(parse("cmd echo $HOME"), [Cmd(text(&["/bin/sh", "-c", "echo $HOME"]))]);
+        assert_eq!(
+            parse("cmd echo $HOME"),
+            [Cmd(text(&["/bin/sh", "-c", "echo $HOME"]))]
+        );
         assert_eq!(parse(r#"ENTRYPOINT ["/x"]"#), [Entrypoint(text(&["/x"]))]);
         assert_eq!(
             parse(r#"ENV A=1 B="2 3" C=4\ 5 D='\'"#),
-            [env("A", "1"), env("B", "2 3"), env("C", "4 5"), env("D", "\\")]
+            [
+                env("A", "1"),
+                env("B", "2 3"),
+                env("C", "4 5"),
+                env("D", "\\")
+            ]
         );
         assert_eq!(parse("ENV A one two"), [env("A", "one two")]);
         assert_eq!(parse("LABEL k=v=w"), [Label("k".into(), "v=w".into())]);
-        assert_eq!(parse("EXPOSE 80 53/udp"), [Expose("80/tcp".into()), Expose("53/udp".into())]);
-        assert_eq!(parse("VOLUME /a /b"), [Volume("/a".into()), Volume("/b".into())]);
+        assert_eq!(
+            parse("EXPOSE 80 53/udp"),
+            [Expose("80/tcp".into()), Expose("53/udp".into())]
+        );
+        assert_eq!(
+            parse("VOLUME /a /b"),
+            [Volume("/a".into()), Volume("/b".into())]
+        );
         assert_eq!(parse("USER 1:2"), [User("1:2".into())]);
         assert_eq!(parse("WORKDIR /x y"), [Workdir("/x y".into())]);
         assert_eq!(parse("STOPSIGNAL SIGINT"), [StopSignal("SIGINT".into())]);
-        for wrong in ["CMD", "RUN ls", "ENV A", "ENV A=\"1", "EXPOSE 0", "EXPOSE a", "CMD [a]", "ENV A=1 b"] {
+        for wrong in [
+            "CMD",
+            "RUN ls",
+            "ENV A",
+            "ENV A=\"1",
+            "EXPOSE 0",
+            "EXPOSE a",
+            "CMD [a]",
+            "ENV A=1 b",
+        ] {
             assert!(Instruction::parse(wrong).is_err(), "{wrong}");
         }
     }
@@ -274,7 +318,13 @@ mod tests {
     fn what_is_not_changed_stays() {
         let base = r#"{"architecture":"amd64","odd":[1],"config":{"Env":["PATH=/bin","A=0"],"Cmd":["x"],
             "WorkingDir":"/srv"},"rootfs":{"type":"layers","diff_ids":["sha256:0"]}}"#;
-        let instructions = ["ENV A=1 B=2", "LABEL k=v", "EXPOSE 80", "WORKDIR deep", "ENTRYPOINT [\"e\"]"];
+        let instructions = [
+            "ENV A=1 B=2",
+            "LABEL k=v",
+            "EXPOSE 80",
+            "WORKDIR deep",
+            "ENTRYPOINT [\"e\"]",
+        ];
         let amendment = Amendment {
             instructions: instructions.into_iter().flat_map(parse).collect(),
             created: "2001-01-01T00:00:00Z".to_owned(),

@@ -42,12 +42,18 @@ impl Files {
             Some(Kind::Directory(names)) => Some(names),
             _ => None,
         };
-        names.into_iter().flat_map(|names| names.keys()).map(Vec::as_slice)
+        names
+            .into_iter()
+            .flat_map(|names| names.keys())
+            .map(Vec::as_slice)
     }
 
     fn find(&self, path: &[u8]) -> Option<Id> {
         let mut id = self.0.root();
-        for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+        for name in path
+            .split(|byte| *byte == b'/')
+            .filter(|name| !name.is_empty())
+        {
             match &self.0.inode(id).kind {
                 Kind::Directory(names) => id = *names.get(name)?,
                 _ => return None,

@@ -38,5 +38,7 @@ pub use limits::Limits;
 pub use reference::Reference;
 pub use repack::repack;
 pub use source::Source;
-pub use store::{Beside, Carried, Image, Left, NewLayer, Reclaimed, Rootfs, Scratch, Store, Unpacked, Why};
+pub use store::{
+    Beside, Carried, Image, Left, NewLayer, Reclaimed, Rootfs, Scratch, Store, Unpacked, Why,
+};
 pub use unpack::{Lack, Lacking, Shortfall};

@@ -17,6 +17,7 @@ use crate::image::manifest::{LayerPart, Listed};
 use crate::image::reference::Reference;
 
 /// A layer in the store that no image has yet. Without a commit it is gone.
+#[derive(Debug)]
 pub struct NewLayer<'s> {
     store: &'s Store,
     staging: Staging,

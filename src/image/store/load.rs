@@ -98,7 +98,12 @@ impl Store {
         }
     }
 
-    pub(super) fn commit(&self, image: Listed, staged: Vec<Staged>, folder: &Path) -> Result<Image, Error> {
+    pub(super) fn commit(
+        &self,
+        image: Listed,
+        staged: Vec<Staged>,
+        folder: &Path,
+    ) -> Result<Image, Error> {
         for layer in staged {
             let place = self.layer(layer.diff_id);
             match fs::rename(&layer.folder, &place) {

@@ -21,6 +21,9 @@ use crate::sys::tree::{self, HERE};
 use crate::sys::{self, Result as KernelResult};
 
 const OPAQUE: &CStr = c"trusted.overlay.opaque";
+/// See above.
+const OPAQUE_MARK: &[u8] = b".wh..wh..opq";
+
 const REDIRECT: &CStr = c"trusted.overlay.redirect";
 
 /// The upper directory, and the overlay's own root.
@@ -78,20 +81,14 @@ pub fn pack_changes<W: Write>(
 /// Says that nothing is here.
 fn whiteout<W: Write>(walk: &mut Walk<'_, W>) -> Result<(), Error> {
     let slash = walk.name.iter().rposition(|byte| *byte == b'/');
-    let at = slash.map_or(0, |slash| slash + 1);
-    let (above, name) = walk.name.split_at(at);
-    let mark = [above, b".wh.", name].concat();
-    mark_with(walk, mark)
-}
-
-fn mark_with<W: Write>(walk: &mut Walk<'_, W>, name: Vec<u8>) -> Result<(), Error> {
+    let (above, name) = walk.name.split_at(slash.map_or(0, |slash| slash + 1));
     walk.to.begin(&Entry {
-        name,
+        name: [above, b".wh.", name].concat(),
         ..Entry::default()
     })
 }
 
-/// A directory that hides what the image has there says so first.
+/// A directory that hides what the image has there says so.
 fn directory<W: Write>(
     walk: &mut Walk<'_, W>,
     (folder, name, _): Look<'_>,
@@ -100,13 +97,12 @@ fn directory<W: Write>(
     let Some(opened) = walk.open_folder(folder, name)? else {
         return Ok(Step::Skip);
     };
-    let moved = tree::attribute(&opened, REDIRECT).is_ok();
-    let opaque = tree::attribute(&opened, OPAQUE).is_ok_and(|value| value == b"y");
-    if moved || opaque {
-        mark_with(walk, [&walk.name[..], b"/.wh..wh..opq"].concat())?;
-    }
-    if !moved {
-        return Ok(Step::Usual);
+    if tree::attribute(&opened, REDIRECT).is_err() {
+        let opaque = tree::attribute(&opened, OPAQUE).is_ok_and(|value| value == b"y");
+        return Ok(match opaque {
+            true => Step::Marked(OPAQUE_MARK),
+            false => Step::Usual,
+        });
     }
     // Its content is the image's, from elsewhere: the overlay knows.
     let path = [merged, b"/", &walk.name].concat();
@@ -116,5 +112,7 @@ fn directory<W: Write>(
     let mut inner = Walk::new(walk.to, &path, true);
     inner.name.clone_from(&walk.name);
     inner.tree(shown, |_, _| Ok(Step::Usual))?;
+    // The order does not matter: a mark speaks of lower layers only.
+    walk.mark(OPAQUE_MARK)?;
     Ok(Step::Skip)
 }

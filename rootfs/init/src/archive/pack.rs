@@ -56,6 +56,8 @@ pub enum Step {
     Usual,
     /// Nothing.
     Skip,
+    /// What it does with all, and an empty file of this name in it first.
+    Marked(&'static [u8]),
 }
 
 /// A directory of the walk: what is left of it, the length of its name, and which it is.
@@ -112,9 +114,11 @@ impl<'a, W: Write> Walk<'a, W> {
                 // Gone since its name was read.
                 continue;
             };
-            if matches!(step(self, (here.as_fd(), &child, &stat))?, Step::Skip) {
-                continue;
-            }
+            let mark = match step(self, (here.as_fd(), &child, &stat))? {
+                Step::Skip => continue,
+                Step::Marked(mark) => Some(mark),
+                Step::Usual => None,
+            };
             if !is_directory(&stat) {
                 self.leaf(here.as_fd(), &child, Links::Kept, &stat)?;
             } else if self.one_system && is_mounted(&stat) {
@@ -122,9 +126,20 @@ impl<'a, W: Write> Walk<'a, W> {
             } else if let Some(below) = self.open_folder(here.as_fd(), &child)? {
                 levels.push(self.enter(&below)?);
                 here = below;
+                if let Some(mark) = mark {
+                    self.mark(mark)?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// An empty file called `name` in the directory where the walk is.
+    pub fn mark(&mut self, name: &[u8]) -> Result<(), Error> {
+        self.to.begin(&Entry {
+            name: [&self.name[..], b"/", name].concat(),
+            ..Entry::default()
+        })
     }
 
     /// Packs what is no directory.
