@@ -24,6 +24,7 @@ pub mod devices;
 pub mod image;
 pub mod kvm;
 pub mod machines;
+pub mod net;
 pub mod run;
 pub mod spec;
 pub mod sys;

@@ -10,6 +10,7 @@ pub mod files;
 mod keeper;
 mod life;
 mod mounts;
+mod network;
 mod screen;
 
 pub use embedded::GUEST_KERNEL;
@@ -185,7 +186,7 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
     // KVM takes its time to make a VM: the image is found meanwhile.
     let launched = vmm::launch()?;
     timeline.end(Phase::Kvm);
-    let (store, image, spec) = enroll(reference, request, life, &mut timeline)?;
+    let (store, image, mut spec) = enroll(reference, request, life, &mut timeline)?;
     let found = mounts::find(&spec.mounts, &store, &image)?;
     let probe = spec.probe.then_some(Beside {
         name: PROBE_PATH.trim_start_matches('/'),
@@ -201,6 +202,7 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
         .map(|len| store.blank_disk(embedded::BLANK_DISK, len));
     let blank = blank.transpose()?;
     timeline.end(Phase::Image);
+    let network = network::of(&mut spec);
     let machine = VmSpec {
         name: spec.name.clone(),
         cpus: spec.cpus,
@@ -211,6 +213,7 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
         disk: rootfs.disk,
         written: blank.as_ref().map(|(_, written)| written.clone()),
         shares: found.shares.clone(),
+        network: network.clone(),
         kernel_args: spec.kernel_args.clone(),
         verbose_console: spec.verbose_console,
         count_exits: spec.count_exits,
@@ -218,7 +221,10 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
     let topic = Topic {
         boot_deadline: spec.boot_deadline,
         timeout: spec.timeout,
-        job: build_job(&spec)?,
+        job: Job {
+            network: network::interface(&spec.networking),
+            ..build_job(&spec)?
+        },
     };
     let ([stdin, stdout, stderr], watch) = life.open(&spec)?;
     let freezer = launched.freezer()?;
@@ -398,6 +404,7 @@ fn build_job(spec: &RunSpec) -> Result<Job, Error> {
             .collect(),
         shares: mounts::places(&spec.mounts),
         probe: spec.probe,
+        network: None,
         process: spec.process.clone(),
     })
 }

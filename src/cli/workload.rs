@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::env;
 use super::output::Failure;
-use crate::spec::{Cpus, RunRequest};
+use crate::spec::{Cpus, Egress, Network, RunRequest};
 
 /// Flags about the workload.
 #[derive(Debug, Clone, clap::Args)]
@@ -38,6 +38,13 @@ pub struct Workload {
     /// Keep what is written to the root file system on a disk of this size, like 10g, not in memory
     #[arg(long, value_name = "SIZE")]
     disk: Option<String>,
+    /// The network: user is one of its own, over sockets of this host's; none is none. A container has none
+    #[arg(long, value_name = "NETWORK", value_enum)]
+    network: Option<NetworkName>,
+    /// Whom it may reach: any, public for addresses of the Internet only, none. Never the host's loopback,
+    /// link-local addresses and metadata services
+    #[arg(long, value_name = "WHOM", value_enum)]
+    egress: Option<EgressName>,
     /// Refuse writes to the root file system
     #[arg(long)]
     read_only: bool,
@@ -76,6 +83,8 @@ impl Workload {
             memory: self.memory.clone(),
             cpus: self.cpus.clone(),
             disk: self.disk.clone(),
+            network: self.network.map(Into::into),
+            egress: self.egress.map(Into::into),
             read_only: self.read_only,
             tmpfs: self.tmpfs.clone(),
             volumes: self.volume.clone(),
@@ -115,6 +124,45 @@ impl Workload {
             Some(self.hostname.as_deref().unwrap_or(hostname)),
         );
         words.0
+    }
+}
+
+/// The networks by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum NetworkName {
+    /// Nothing but the machine's own loopback
+    None,
+    /// One of its own, over sockets of this host's
+    User,
+}
+
+impl From<NetworkName> for Network {
+    fn from(name: NetworkName) -> Self {
+        match name {
+            NetworkName::None => Self::None,
+            NetworkName::User => Self::User,
+        }
+    }
+}
+
+/// Whom a workload reaches, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum EgressName {
+    /// Nobody
+    None,
+    /// Who has a public address
+    Public,
+    /// Everybody
+    Any,
+}
+
+impl From<EgressName> for Egress {
+    fn from(name: EgressName) -> Self {
+        match name {
+            EgressName::None => Self::None,
+            EgressName::Public => Self::Public,
+            EgressName::Any => Self::Any,
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! What a machine is made of.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::cpus::Cpus;
 use super::mounts::Owner;
+use super::network::Egress;
 
 /// One run of bytes of the stitched disk: the whole of a file, padded with zeros to `len`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +40,20 @@ pub struct Share {
     pub owner: Owner,
 }
 
+/// The far end of a machine's network.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct VmNetwork {
+    /// Whom it reaches.
+    pub egress: Egress,
+    /// The host's resolvers.
+    pub resolvers: Vec<IpAddr>,
+    /// The host's /etc/hosts, if there is one; the machine's process gets it open, and does not hear of this.
+    #[serde(skip)]
+    pub hosts: Option<PathBuf>,
+    /// Whether there is one.
+    pub has_hosts: bool,
+}
+
 /// A machine: what the VMM needs to know to build it, apart from the open files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmSpec {
@@ -60,6 +76,8 @@ pub struct VmSpec {
     pub written: Option<Written>,
     /// What it sees of the host's files.
     pub shares: Vec<Share>,
+    /// Its network, if it has one.
+    pub network: Option<VmNetwork>,
     /// Words added to the kernel's command line.
     pub kernel_args: Vec<String>,
     /// Whether the kernel says everything on its console (`--verbose` twice).

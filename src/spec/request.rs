@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::container::Wall;
 use super::health::HealthRequest;
 use super::lifecycle::Lifecycle;
+use super::network::{Egress, Network};
 use super::{size, words};
 
 /// One word about the environment, in the order typed.
@@ -81,6 +82,10 @@ pub struct RunRequest {
     pub timeout: Option<Duration>,
     /// How long the guest may take to report.
     pub boot_timeout: Option<Duration>,
+    /// Which network; the machine's own when nobody says.
+    pub network: Option<Network>,
+    /// Whom it reaches.
+    pub egress: Option<Egress>,
     /// Which wall.
     pub wall: Wall,
     /// Whether husk's own program is part of it.

@@ -12,6 +12,7 @@ use super::cpus::Cpus;
 use super::health::HealthCheck;
 use super::lifecycle::{Lifecycle, Restart};
 use super::mounts::{self, Mount, Owner};
+use super::network::{Network, Networking};
 use super::places::Places;
 use super::request::{Probe, RunRequest};
 use super::signal::Signal;
@@ -60,6 +61,8 @@ pub struct RunSpec {
     pub cpus: Cpus,
     /// Which of the two were asked for.
     pub asked: Asked,
+    /// What it sees of the world.
+    pub networking: Networking,
     /// Another kernel than the embedded one.
     pub kernel: Option<PathBuf>,
     /// An initial RAM disk for it.
@@ -127,6 +130,7 @@ impl RunSpec {
         if request.wall != Wall::Vm {
             problems.0.extend(machine_only(&request));
         }
+        let networking = problems.take(networking(&request));
         let places = collect_places(&request, image, &mut problems);
         let stop_signal = problems.take(stop_signal(&request.lifecycle, image));
         let health = problems.take(HealthCheck::new(&request.health, &image.health));
@@ -153,6 +157,7 @@ impl RunSpec {
             memory: memory.unwrap_or(DEFAULT_MEMORY),
             disk,
             cpus: cpus.unwrap_or_default(),
+            networking: networking.unwrap_or_default(),
             kernel: request.kernel,
             initrd: request.initrd,
             kernel_args: request.kernel_args,
@@ -164,6 +169,19 @@ impl RunSpec {
             count_exits: request.count_exits,
         })
     }
+}
+
+/// What the flags of the network make, if they agree.
+fn networking(request: &RunRequest) -> Result<Networking, String> {
+    let network = request.network.unwrap_or_default();
+    if network == Network::None && request.egress.is_some() {
+        return Err("--egress: there is no way out with --network none; leave it away".to_owned());
+    }
+    Ok(Networking {
+        network,
+        asked: request.network.is_some() || request.egress.is_some(),
+        egress: request.egress.unwrap_or_default(),
+    })
 }
 
 /// What is mounted in the root, and where.

@@ -42,6 +42,9 @@ pub fn describe(failure: &Failure, place: &str) -> String {
         Stage::Fork => format!("{place} cannot start a process{why}: give it more --memory"),
         Stage::Terminal => format!("{place} cannot make a terminal ({detail}){why}"),
         Stage::Sessions => format!("{place} takes no more commands: {detail}"),
+        Stage::Network => format!(
+            "{place} cannot set up its network interface `{detail}`{why}: give it --network none"
+        ),
         Stage::Protocol => format!("{place} did not understand the host ({detail}){why}"),
     }
 }

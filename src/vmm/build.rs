@@ -20,12 +20,14 @@ use crate::devices::virtio::blk::{Block, Sparse, Stitched, WritableBlock};
 use crate::devices::virtio::device::Device;
 use crate::devices::virtio::fs::{Fs, Share};
 use crate::devices::virtio::mmio::Transport;
+use crate::devices::virtio::net::Net;
 use crate::devices::virtio::rng::Rng;
 use crate::devices::virtio::vsock::{Connector, Vsock};
 use crate::devices::{i8042, serial};
 use crate::kvm::bus::Bus;
 use crate::kvm::memory::{self, Mem};
 use crate::kvm::{self, Exits, Flavour, Kvm, Vcpu, Vm};
+use crate::net::{Network, Setup};
 use crate::spec::VmSpec;
 use crate::sys::{limits, signals};
 
@@ -50,6 +52,8 @@ pub struct Parts {
     pub written: Option<(File, u64)>,
     /// What the guest sees of the host's files.
     pub shares: Vec<Share>,
+    /// Its network, if it has one.
+    pub network: Option<Setup>,
     /// Answers the guest's connections.
     pub connector: Box<dyn Connector>,
 }
@@ -86,6 +90,9 @@ pub fn build(
     }
     if let Some((file, len)) = parts.written {
         devices.push(Box::new(writable(file, len)?));
+    }
+    if let Some(setup) = parts.network {
+        devices.push(Box::new(connect(setup)?));
     }
     let mut command_line = CommandLine::new(flavour, cpus, spec.memory, spec.verbose_console);
     let (mmio, transports) = wire_devices(&vm, &mem, devices, &mut command_line)?;
@@ -219,6 +226,16 @@ fn share(shares: Vec<Share>) -> Result<Fs, Error> {
     umask(Mode::empty());
     signals::survive_long_files().map_err(refused)?;
     Fs::new(shares, descriptors).map_err(refused)
+}
+
+/// The network device. Each of the guest's conversations is an open file of this process.
+fn connect(setup: Setup) -> Result<Net, Error> {
+    let refused = |source| Error::Host {
+        what: "a network",
+        source,
+    };
+    let network = Network::new(setup, limits::raise_open_files()).map_err(refused)?;
+    Net::new(Box::new(network)).map_err(refused)
 }
 
 /// The serial port, and the keyboard controller.

@@ -22,6 +22,7 @@ use super::vcpu_thread::VcpuThread;
 use crate::devices::virtio::fs::{self, Owners};
 use crate::devices::virtio::vsock::Connector;
 use crate::kvm::{Exits, Kvm, Vm};
+use crate::net::Setup;
 use crate::spec::VmSpec;
 use crate::spec::sentence::sentence;
 use crate::sys::panics;
@@ -168,8 +169,8 @@ fn report_exits(uplink: &Seqpacket, exits: Option<&Exits>) {
     }
 }
 
-/// The order's files: console, kernel, initial RAM disk, one for each piece of the disk, and the disk that
-/// is written.
+/// The order's files: console, kernel, initial RAM disk, one for each piece of the disk, the disk that
+/// is written, and the host's names.
 fn sort_files(
     spec: &VmSpec,
     (first, vm): (VcpuThread, Receiver<Made>),
@@ -189,6 +190,16 @@ fn sort_files(
     let written = spec.written.as_ref();
     let written = written.map(|disk| Ok::<_, Error>((File::from(next()?), disk.len)));
     let written = written.transpose()?;
+    let network = spec.network.as_ref();
+    let network = network.map(|network| {
+        let hosts = network.has_hosts.then(&mut next).transpose()?;
+        Ok::<_, Error>(Setup {
+            egress: network.egress,
+            servers: network.resolvers.clone(),
+            hosts: hosts.map(File::from),
+        })
+    });
+    let network = network.transpose()?;
     Ok(Parts {
         first,
         vm,
@@ -198,6 +209,7 @@ fn sort_files(
         disk,
         written,
         shares: Vec::new(),
+        network,
         connector,
     })
 }

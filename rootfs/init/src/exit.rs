@@ -68,10 +68,12 @@ pub enum Stage {
     Terminal = 12,
     /// Finding room for one more session.
     Sessions = 13,
+    /// Setting the network interface up; the detail is its name.
+    Network = 14,
 }
 
 impl Stage {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Mount,
         Self::Identity,
         Self::Files,
@@ -85,6 +87,7 @@ impl Stage {
         Self::Protocol,
         Self::Terminal,
         Self::Sessions,
+        Self::Network,
     ];
 }
 

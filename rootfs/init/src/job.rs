@@ -28,8 +28,32 @@ pub struct Job {
     pub shares: Vec<Share>,
     /// Whether the disk has the probe, which is to be at [`PROBE_PATH`] of the image too, read-only.
     pub probe: bool,
+    /// The machine's place on its network, if it has one.
+    pub network: Option<Interface>,
     /// The workload.
     pub process: Process,
+}
+
+/// How the machine's one network interface is set up.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Interface {
+    /// Whether a kernel without a driver for it is a failure.
+    pub required: bool,
+    /// In IPv4.
+    pub v4: Addresses,
+    /// In IPv6.
+    pub v6: Option<Addresses>,
+}
+
+/// Addresses of one version of IP: 4 or 16 bytes each, as packets have them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Addresses {
+    /// The machine's.
+    pub own: Vec<u8>,
+    /// Who takes what is for others.
+    pub gateway: Vec<u8>,
+    /// Bits of the network's part.
+    pub prefix: u8,
 }
 
 /// A file that the host provides, owned by root, replacing what the image has at its path.
@@ -129,6 +153,10 @@ impl Job {
             out.bool(share.read_only);
         });
         out.bool(self.probe);
+        out.bool(self.network.is_some());
+        if let Some(interface) = &self.network {
+            interface.write(out);
+        }
         self.process.write(out);
     }
 
@@ -159,7 +187,49 @@ impl Job {
                 })
             })?,
             probe: from.bool()?,
+            network: match from.bool()? {
+                true => Some(Interface::read(from)?),
+                false => None,
+            },
             process: Process::read(from)?,
+        })
+    }
+}
+
+impl Interface {
+    fn write(&self, out: &mut Writer) {
+        out.bool(self.required);
+        self.v4.write(out);
+        out.bool(self.v6.is_some());
+        if let Some(v6) = &self.v6 {
+            v6.write(out);
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(Self {
+            required: from.bool()?,
+            v4: Addresses::read(from)?,
+            v6: match from.bool()? {
+                true => Some(Addresses::read(from)?),
+                false => None,
+            },
+        })
+    }
+}
+
+impl Addresses {
+    fn write(&self, out: &mut Writer) {
+        out.bytes(&self.own);
+        out.bytes(&self.gateway);
+        out.u8(self.prefix);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(Self {
+            own: from.bytes()?,
+            gateway: from.bytes()?,
+            prefix: from.u8()?,
         })
     }
 }

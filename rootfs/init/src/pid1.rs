@@ -13,7 +13,7 @@ use crate::control::{Control, Stop};
 use crate::kmsg::Kmsg;
 use crate::session::WORKLOAD;
 use crate::sessions::Sessions;
-use crate::{identity, mounts, probe, root, shares};
+use crate::{identity, mounts, network, probe, root, shares};
 use husk_init::files;
 use husk_init::sys::{self, mount, process};
 
@@ -52,6 +52,9 @@ fn live(control: &mut Control, prepared: Result<OwnedFd, Failure>) -> Result<(),
     let upper = prepared?;
     identity::adopt(&job)?;
     files::write(&job.files)?;
+    if let Some(interface) = &job.network {
+        network::join(interface)?;
+    }
     shares::make_places(&job)?;
     if job.probe {
         probe::show()?;

@@ -11,8 +11,10 @@ use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
+use vm_memory::{Bytes, GuestAddress};
 
 use super::chain::{Chain, broken};
 use crate::kvm::memory::Mem;
@@ -21,6 +23,8 @@ use crate::kvm::memory::Mem;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Kind {
+    /// 5.1, network device.
+    Network = 1,
     /// 5.2, block device.
     Block = 2,
     /// 5.4, entropy source.
@@ -82,6 +86,52 @@ impl Active {
         queue
             .add_used(&*self.mem, head, len)
             .map_err(|_| broken("a used ring outside of memory"))
+    }
+
+    /// Returns several chains, head and bytes written each, of which the driver sees all or none. Whether it
+    /// wants to be interrupted for them: [`Active::interrupt`] does not know of all of these.
+    pub fn give_back_together(&mut self, queue: usize, used: &[(u16, usize)]) -> io::Result<bool> {
+        let outside = |_| broken("a used ring outside of memory");
+        let (Some(((last, last_len), others)), Some(ring)) =
+            (used.split_last(), self.queues.get_mut(queue))
+        else {
+            return Ok(false);
+        };
+        let (first, size) = (ring.next_used(), ring.size());
+        let mut next = first;
+        for (head, len) in others {
+            // Entries of 8 bytes behind a header of 4 (2.7.8); the index tells nobody of them yet.
+            let place = u64::from(next % size) * 8 + 4;
+            let len = u32::try_from(*len).unwrap_or(u32::MAX);
+            let entry = (u64::from(len) << 32 | u64::from(*head)).to_le_bytes();
+            let address = GuestAddress(ring.used_ring().saturating_add(place));
+            self.mem.write_slice(&entry, address).map_err(outside)?;
+            next = next.wrapping_add(1);
+        }
+        ring.set_next_used(next);
+        self.give_back(queue, *last, *last_len)?;
+        self.wants_to_know(queue, first)
+    }
+
+    /// Whether the driver asked for an interrupt when what is behind number `first` is used (2.7.10).
+    fn wants_to_know(&self, queue: usize, first: u16) -> io::Result<bool> {
+        let Some(ring) = self.queues.get(queue) else {
+            return Ok(false);
+        };
+        if !ring.event_idx_enabled() {
+            return Ok(true);
+        }
+        // What was used is seen by who asks after this (2.7.13.4.1).
+        fence(Ordering::SeqCst);
+        // Behind the entries of 2 bytes, and their header of 4.
+        let place = 4 + 2 * u64::from(ring.size());
+        let address = GuestAddress(ring.avail_ring().saturating_add(place));
+        let mut event = [0; 2];
+        self.mem
+            .read_slice(&mut event, address)
+            .map_err(|_| broken("an available ring outside of memory"))?;
+        let event = u16::from_le_bytes(event);
+        Ok(event.wrapping_sub(first) < ring.next_used().wrapping_sub(first))
     }
 
     /// Interrupts the driver if it wants to know about what was returned to `queue`.

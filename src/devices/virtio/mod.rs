@@ -5,6 +5,7 @@ pub mod chain;
 pub mod device;
 pub mod fs;
 pub mod mmio;
+pub mod net;
 mod registers;
 pub mod rng;
 pub mod vsock;

@@ -3,6 +3,7 @@
 pub mod disk;
 pub mod file;
 pub mod mount;
+pub mod netlink;
 pub mod process;
 pub mod socket;
 pub mod spawn;

@@ -7,7 +7,8 @@ use std::ptr;
 
 use super::{Errno, Result, check, count};
 
-fn socket(family: c_int, kind: c_int) -> Result<OwnedFd> {
+/// A new socket; close-on-exec always.
+pub fn open(family: c_int, kind: c_int) -> Result<OwnedFd> {
     // SAFETY: no memory is passed.
     let fd = check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) })?;
     // SAFETY: the kernel just made this descriptor, so nobody else owns it.
@@ -16,7 +17,7 @@ fn socket(family: c_int, kind: c_int) -> Result<OwnedFd> {
 
 /// A non-blocking socket on its way to a vsock address.
 pub fn connect_vsock(cid: u32, port: u32) -> Result<OwnedFd> {
-    let socket = socket(libc::AF_VSOCK, libc::SOCK_STREAM | libc::SOCK_NONBLOCK)?;
+    let socket = open(libc::AF_VSOCK, libc::SOCK_STREAM | libc::SOCK_NONBLOCK)?;
     // SAFETY: every field of the address is an integer, for which zero is a value.
     let mut address: libc::sockaddr_vm = unsafe { MaybeUninit::zeroed().assume_init() };
     address.svm_family = libc::sa_family_t::try_from(libc::AF_VSOCK).expect("AF_VSOCK is 40");
@@ -54,7 +55,7 @@ pub fn pending_error(of: &OwnedFd) -> Errno {
 
 /// Brings the loopback interface up; the kernel gives it its addresses.
 pub fn loopback_up() -> Result<()> {
-    let socket = socket(libc::AF_INET, libc::SOCK_DGRAM)?;
+    let socket = open(libc::AF_INET, libc::SOCK_DGRAM)?;
     // SAFETY: every field of the request is an integer or a union of them: zero is a value.
     let mut request: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
     for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {

@@ -1,0 +1,187 @@
+//! The machine's place on its network: no DHCP, no router advertisements, nothing to wait for. What it is told is
+//! set with one message to the kernel.
+
+use std::os::fd::OwnedFd;
+
+use husk_init::exit::{Failure, Stage};
+use husk_init::failure::At;
+use husk_init::job::{Addresses, Interface};
+use husk_init::sys::{Errno, Result, netlink};
+
+/// The one interface of a machine.
+const NAME: &std::ffi::CStr = c"eth0";
+
+/// `struct nlmsghdr`, and what comes behind it: `ifinfomsg`, `ifaddrmsg`, `rtmsg`.
+const HEADER_LEN: usize = 16;
+
+/// IN6_ADDR_GEN_MODE_NONE: no link-local address, and so no routers are asked for any.
+const NO_GENERATED: u8 = 1;
+/// IFLA_INET6_ADDR_GEN_MODE.
+const ADDRESS_MODE: u16 = 8;
+
+/// Takes the addresses. A kernel without the device's driver has no network; that is a failure where somebody
+/// asked for one.
+pub fn join(interface: &Interface) -> std::result::Result<(), Failure> {
+    match netlink::index(NAME) {
+        Err(Errno(libc::ENODEV)) if !interface.required => Ok(()),
+        Ok(index) => set_up(index, interface).at(Stage::Network, NAME.to_bytes()),
+        Err(error) => Err(error).at(Stage::Network, NAME.to_bytes()),
+    }
+}
+
+fn set_up(index: libc::c_int, interface: &Interface) -> Result<()> {
+    let socket = netlink::routes()?;
+    let mut messages = Messages::default();
+    if interface.v6.is_some() {
+        messages.generate_no_addresses(index);
+    }
+    messages.bring_up(index);
+    messages.add_address(index, libc::AF_INET, &interface.v4);
+    messages.add_route(index, libc::AF_INET, &interface.v4);
+    netlink::request(&socket, &messages.0)?;
+    first_error(&socket)?;
+    if let Some(v6) = &interface.v6 {
+        let mut messages = Messages::default();
+        messages.add_address(index, libc::AF_INET6, v6);
+        messages.add_route(index, libc::AF_INET6, v6);
+        // A kernel without IPv6, or told to leave it alone, goes without.
+        let _without = netlink::request(&socket, &messages.0);
+    }
+    Ok(())
+}
+
+/// What the kernel did not do: it answers failures only.
+fn first_error(socket: &OwnedFd) -> Result<()> {
+    let mut answer = [0; 256];
+    match netlink::answer(socket, &mut answer) {
+        Err(Errno(libc::EAGAIN)) => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => {
+            let errno = &answer[HEADER_LEN..HEADER_LEN + 4];
+            let errno = i32::from_ne_bytes(errno.try_into().expect("4 bytes"));
+            Err(Errno(errno.saturating_neg()))
+        }
+    }
+}
+
+/// Messages one behind the other, each at a multiple of 4 bytes.
+#[derive(Default)]
+struct Messages(Vec<u8>);
+
+impl Messages {
+    /// RTM_NEWLINK: addresses are those that it is given.
+    fn generate_no_addresses(&mut self, index: libc::c_int) {
+        let start = self.begin(libc::RTM_NEWLINK, 0);
+        self.interface(index, 0);
+        let spec = self.open(libc::IFLA_AF_SPEC);
+        let v6 = self.open(u16::try_from(libc::AF_INET6).expect("10"));
+        self.attribute(ADDRESS_MODE, &[NO_GENERATED]);
+        self.close(v6);
+        self.close(spec);
+        self.end(start);
+    }
+
+    /// RTM_NEWLINK: up.
+    fn bring_up(&mut self, index: libc::c_int) {
+        let start = self.begin(libc::RTM_NEWLINK, 0);
+        self.interface(index, libc::IFF_UP);
+        self.end(start);
+    }
+
+    /// RTM_NEWADDR: nobody else is on the cable who could have the address.
+    fn add_address(&mut self, index: libc::c_int, family: libc::c_int, addresses: &Addresses) {
+        let start = self.begin(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_EXCL);
+        let family = u8::try_from(family).expect("a small number");
+        let flags = u8::try_from(libc::IFA_F_NODAD).expect("2");
+        self.0
+            .extend([family, addresses.prefix, flags, libc::RT_SCOPE_UNIVERSE]);
+        self.0.extend(index.to_ne_bytes());
+        self.attribute(libc::IFA_LOCAL, &addresses.own);
+        self.attribute(libc::IFA_ADDRESS, &addresses.own);
+        self.end(start);
+    }
+
+    /// RTM_NEWROUTE: everything else by the gateway.
+    fn add_route(&mut self, index: libc::c_int, family: libc::c_int, addresses: &Addresses) {
+        let start = self.begin(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_EXCL);
+        let family = u8::try_from(family).expect("a small number");
+        let protocol = libc::RTPROT_BOOT;
+        self.0
+            .extend([family, 0, 0, 0, libc::RT_TABLE_MAIN, protocol]);
+        self.0
+            .extend([libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST, 0, 0, 0, 0]);
+        self.attribute(libc::RTA_GATEWAY, &addresses.gateway);
+        self.attribute(libc::RTA_OIF, &index.to_ne_bytes());
+        self.end(start);
+    }
+
+    /// `struct ifinfomsg`.
+    fn interface(&mut self, index: libc::c_int, flags: libc::c_int) {
+        self.0.extend([0; 4]);
+        self.0.extend(index.to_ne_bytes());
+        self.0.extend(flags.to_ne_bytes());
+        self.0.extend(flags.to_ne_bytes());
+    }
+
+    fn begin(&mut self, kind: u16, flags: libc::c_int) -> usize {
+        let start = self.0.len();
+        let flags = flags | libc::NLM_F_REQUEST;
+        self.0.extend([0; 4]);
+        self.0.extend(kind.to_ne_bytes());
+        self.0
+            .extend(u16::try_from(flags).expect("16 bits").to_ne_bytes());
+        self.0.extend([0; 8]);
+        start
+    }
+
+    fn end(&mut self, start: usize) {
+        let len = u32::try_from(self.0.len() - start).expect("short");
+        self.0[start..start + 4].copy_from_slice(&len.to_ne_bytes());
+    }
+
+    fn attribute(&mut self, kind: u16, value: &[u8]) {
+        let start = self.open(kind);
+        self.0.extend(value);
+        self.close(start);
+    }
+
+    fn open(&mut self, kind: u16) -> usize {
+        let start = self.0.len();
+        self.0.extend([0; 2]);
+        self.0.extend(kind.to_ne_bytes());
+        start
+    }
+
+    fn close(&mut self, start: usize) {
+        let len = u16::try_from(self.0.len() - start).expect("short");
+        self.0[start..start + 2].copy_from_slice(&len.to_ne_bytes());
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_have_their_lengths() {
+        let mut messages = Messages::default();
+        messages.generate_no_addresses(2);
+        assert_eq!(messages.0.len(), 32 + 16);
+        assert_eq!(messages.0[..4], 48u32.to_ne_bytes());
+        assert_eq!(
+            messages.0[32..34],
+            16u16.to_ne_bytes(),
+            "IFLA_AF_SPEC holds the rest"
+        );
+        let v4 = Addresses {
+            own: vec![10, 0, 0, 2],
+            gateway: vec![10, 0, 0, 1],
+            prefix: 30,
+        };
+        messages.add_address(2, libc::AF_INET, &v4);
+        assert_eq!(messages.0.len(), 48 + 24 + 8 + 8);
+        messages.add_route(2, libc::AF_INET, &v4);
+        assert_eq!(messages.0.len(), 88 + 28 + 8 + 8);
+    }
+}

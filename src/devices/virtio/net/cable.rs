@@ -1,0 +1,186 @@
+//! Between the two queues and the peer: frames are moved, one at a time.
+
+use std::io;
+
+use super::header::{self, HEADER_LEN};
+use crate::devices::virtio::chain::{Chain, broken, total};
+use crate::devices::virtio::device::{Active, Cause};
+use crate::net::{FRAME_LEN, Frame, Peer};
+
+/// Receive and transmit (virtio 1.2, 5.1.2).
+pub const RECEIVE: usize = 0;
+pub const TRANSMIT: usize = 1;
+
+/// Frames moved in one direction before the other has its turn.
+const TURN: usize = 64;
+
+/// What stands between.
+pub struct Cable {
+    /// The other end.
+    pub peer: Box<dyn Peer>,
+    /// Whether the driver finishes checksums (VIRTIO_NET_F_GUEST_CSUM).
+    pub finishes: bool,
+    /// Whether a frame may take several buffers (VIRTIO_NET_F_MRG_RXBUF).
+    pub merges: bool,
+    /// A frame that found no room yet.
+    held: Option<Frame>,
+    /// Buffers taken for it.
+    room: Vec<Chain>,
+    bytes: Vec<u8>,
+    spare: Frame,
+}
+
+impl Cable {
+    /// To `peer`.
+    pub fn new(peer: Box<dyn Peer>) -> Self {
+        Self {
+            peer,
+            finishes: false,
+            merges: false,
+            held: None,
+            room: Vec::new(),
+            bytes: Vec::new(),
+            spare: Frame::default(),
+        }
+    }
+
+    /// Whether a frame waits for buffers of the driver's.
+    pub fn is_stuck(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Moves frames until neither side has any, or the driver has no buffers. The driver is told of it.
+    pub fn run(&mut self, active: &mut Active) -> io::Result<()> {
+        loop {
+            let sent = self.transmit(active)?;
+            let received = self.receive(active)?;
+            if sent < TURN && received < TURN && !self.rearm(active)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Asks to be notified of what is not there; true when it has come meanwhile.
+    fn rearm(&self, active: &mut Active) -> io::Result<bool> {
+        let sends = active.rearm(TRANSMIT)?;
+        Ok(sends || self.is_stuck() && active.rearm(RECEIVE)?)
+    }
+
+    /// Gives the peer what the driver sends.
+    fn transmit(&mut self, active: &mut Active) -> io::Result<usize> {
+        let mut count = 0;
+        while count < TURN
+            && let Some(chain) = active.pop(TRANSMIT)?
+        {
+            count += 1;
+            self.send(&chain, active)?;
+            active.give_back(TRANSMIT, chain.head, 0)?;
+        }
+        if count > 0 {
+            active.interrupt(TRANSMIT)?;
+        }
+        Ok(count)
+    }
+
+    /// One frame. What is longer than a frame, or asks for what was not offered, is none.
+    fn send(&mut self, chain: &Chain, active: &Active) -> io::Result<()> {
+        let len = total(&chain.readable);
+        if len < HEADER_LEN {
+            return Err(broken("a frame without its header"));
+        }
+        // A tag of a virtual LAN may be there, too.
+        if len > HEADER_LEN + FRAME_LEN + 4 {
+            return Ok(());
+        }
+        self.bytes.resize(len, 0);
+        chain.read(&active.mem, &mut self.bytes)?;
+        if let Some((header, frame)) = self.bytes.split_first_chunk()
+            && header::is_plain(header)
+        {
+            self.peer.take(frame);
+        }
+        Ok(())
+    }
+
+    /// Gives the driver what the peer has.
+    fn receive(&mut self, active: &mut Active) -> io::Result<usize> {
+        let (mut count, mut is_awaited) = (0, false);
+        while count < TURN
+            && let Some(frame) = self.next_frame()
+        {
+            if !self.gather(&frame, active)? {
+                self.held = Some(frame);
+                break;
+            }
+            count += 1;
+            is_awaited |= self.deliver(&frame, active)?;
+            self.spare = frame;
+        }
+        if is_awaited {
+            active.irq.signal(Cause::Queue);
+        }
+        Ok(count)
+    }
+
+    fn next_frame(&mut self) -> Option<Frame> {
+        if let Some(held) = self.held.take() {
+            return Some(held);
+        }
+        let mut frame = std::mem::take(&mut self.spare);
+        if !self.peer.give(&mut frame) {
+            self.spare = frame;
+            return None;
+        }
+        if !self.finishes {
+            frame.finish();
+        }
+        Some(frame)
+    }
+
+    /// Takes buffers until `frame` fits; false when there are not enough.
+    fn gather(&mut self, frame: &Frame, active: &mut Active) -> io::Result<bool> {
+        let needed = HEADER_LEN + frame.bytes.len();
+        let mut room: usize = self.room.iter().map(|chain| total(&chain.writable)).sum();
+        while room < needed {
+            if !self.merges && !self.room.is_empty() {
+                return Err(broken("a receive buffer that is too small"));
+            }
+            let Some(chain) = active.pop(RECEIVE)? else {
+                return Ok(false);
+            };
+            let more = total(&chain.writable);
+            if more < HEADER_LEN {
+                return Err(broken("a receive buffer without room for a header"));
+            }
+            room = room.saturating_add(more);
+            self.room.push(chain);
+        }
+        Ok(true)
+    }
+
+    /// Writes `frame` into the buffers that were gathered, and gives them back at once: the driver must see
+    /// all or none of them. Whether it wants to be interrupted.
+    fn deliver(&mut self, frame: &Frame, active: &mut Active) -> io::Result<bool> {
+        let buffers = u16::try_from(self.room.len()).map_err(|_| broken("too many buffers"))?;
+        let header = header::encode(frame.unsummed, buffers);
+        let mut rest = frame.bytes.as_slice();
+        let mut used = Vec::with_capacity(self.room.len());
+        for (index, chain) in self.room.drain(..).enumerate() {
+            let head = if index == 0 { &header[..] } else { &[] };
+            chain.write(&active.mem, 0, head)?;
+            let space = total(&chain.writable).saturating_sub(head.len());
+            let (now, later) = rest.split_at(rest.len().min(space));
+            chain.write(&active.mem, head.len(), now)?;
+            rest = later;
+            used.push((chain.head, head.len() + now.len()));
+        }
+        active.give_back_together(RECEIVE, &used)
+    }
+
+    /// Puts back what was taken for a frame that waits.
+    pub fn put_back(&mut self, active: &mut Active) {
+        for _ in self.room.drain(..) {
+            active.unpop(RECEIVE);
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The network itself: takes frames, gives frames, and has the flows between.
+
+mod arrivals;
+mod departures;
+mod refusals;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use super::dns::Names;
+use super::flows::{Flows, Id, Key, Kind, MOST_FLOWS};
+use super::link::{Frame, MTU, Peer};
+use super::plan::{self, DNS_PORT, GATEWAY_MAC};
+use super::policy;
+use super::poller::Poller;
+use super::tcp::{Limits, MOST_BUFFERED};
+use super::wire::{
+    self, Addressed, IPV4_LEN, IPV6_LEN, Mac, Parsed, Refusal, TCP_LEN, Tcp, icmp_type,
+};
+use crate::spec::Egress;
+
+/// Answers that belong to no flow and wait for the guest; what comes then is lost, as on a cable.
+const MOST_REPLIES: usize = 256;
+
+/// Bytes that all connections together keep for the host.
+const BUDGET: usize = 64 << 20;
+
+/// Bytes that each of them may keep, however many there are.
+const LEAST_BUFFERED: usize = 16 << 10;
+
+/// What a network is told of its host.
+#[derive(Debug, Default)]
+pub struct Setup {
+    /// Whom the guest may reach.
+    pub egress: Egress,
+    /// The host's resolvers.
+    pub servers: Vec<IpAddr>,
+    /// The host's /etc/hosts.
+    pub hosts: Option<File>,
+}
+
+/// A user-mode network.
+pub struct Network {
+    egress: Egress,
+    names: Names,
+    poller: Poller,
+    flows: Flows,
+    most_flows: usize,
+    /// Flows that may have something for the guest.
+    ready: VecDeque<Id>,
+    replies: VecDeque<Frame>,
+    scratch: Vec<u8>,
+    /// Where sequence numbers begin.
+    random: Sequence,
+}
+
+/// Numbers that nobody guesses.
+#[derive(Debug, Default)]
+struct Sequence(Vec<u8>);
+
+impl Sequence {
+    fn next(&mut self) -> u32 {
+        if self.0.len() < 4 {
+            self.0 = vec![0; 256];
+            // Without randomness they are guessed; by whom, on a cable with one guest?
+            let _none = getrandom::fill(&mut self.0);
+        }
+        let mut word = [0; 4];
+        word.copy_from_slice(&self.0.split_off(self.0.len() - 4));
+        u32::from_ne_bytes(word)
+    }
+}
+
+impl Network {
+    /// A network for one guest, in a process that may have so many files open.
+    pub fn new(setup: Setup, open_files: usize) -> io::Result<Self> {
+        Ok(Self {
+            egress: setup.egress,
+            names: Names::new(setup.servers, setup.hosts),
+            poller: Poller::new()?,
+            flows: Flows::default(),
+            // Half of the files are for everything else.
+            most_flows: MOST_FLOWS.min(open_files / 2),
+            ready: VecDeque::new(),
+            replies: VecDeque::new(),
+            scratch: Vec::new(),
+            random: Sequence::default(),
+        })
+    }
+
+    fn limits(&self, guest: IpAddr) -> Limits {
+        let header = match guest {
+            IpAddr::V4(_) => IPV4_LEN,
+            IpAddr::V6(_) => IPV6_LEN,
+        };
+        let mss = usize::from(MTU) - header - TCP_LEN;
+        Limits {
+            inward: self.buffered(),
+            mss: u16::try_from(mss).expect("less than the MTU"),
+        }
+    }
+
+    /// Most bytes that one connection keeps: less, the more there are.
+    fn buffered(&self) -> usize {
+        (BUDGET / (self.flows.len() + 1)).clamp(LEAST_BUFFERED, MOST_BUFFERED)
+    }
+
+    fn reply(&mut self, write: impl FnOnce(&mut Frame)) {
+        if self.replies.len() < MOST_REPLIES {
+            let mut frame = Frame::default();
+            write(&mut frame);
+            self.replies.push_back(frame);
+        }
+    }
+
+    /// Whether there is room for one more conversation, after the idlest made some.
+    fn make_room(&mut self, now: Instant) -> bool {
+        if self.flows.len() < self.most_flows {
+            return true;
+        }
+        let Some(idlest) = self.flows.idlest(now) else {
+            return false;
+        };
+        if let Some(flow) = self.flows.remove(idlest)
+            && let Kind::Tcp(tcp) = &flow.kind
+        {
+            let segment = tcp.reset();
+            self.reply(|frame| write_segment(frame, &flow.key, flow.mac, segment, (&[], &[])));
+        }
+        true
+    }
+
+    /// Where the guest's packets to `peer` go, if anywhere.
+    fn reach(&self, key: &Key) -> Result<SocketAddr, Refusal> {
+        if plan::is_gateway(key.peer.ip()) {
+            return match key.peer.port() {
+                DNS_PORT => Ok(self.names.server()),
+                _ => Err(Refusal::Port),
+            };
+        }
+        match policy::allows(self.egress, key.peer.ip()) {
+            true => Ok(key.peer),
+            false => Err(Refusal::Prohibited),
+        }
+    }
+
+    fn begin(&mut self, key: Key, mac: Mac, kind: Kind, now: Instant) -> Option<Id> {
+        let id = self.flows.add(key, mac, kind, now);
+        if self.watch(id).is_err() {
+            self.flows.remove(id);
+            return None;
+        }
+        Some(id)
+    }
+
+    fn watch(&mut self, id: Id) -> io::Result<()> {
+        let Some(flow) = self.flows.get(id) else {
+            return Ok(());
+        };
+        let socket = match &flow.kind {
+            Kind::Tcp(tcp) => tcp.socket(),
+            Kind::Udp(udp) => udp.socket(),
+            Kind::Dns(dns) => dns.udp.socket(),
+            Kind::Echo(echo) => echo.0.socket(),
+        };
+        self.poller.watch(socket, id.token())
+    }
+
+    /// Lets a flow speak to the guest when it is its turn.
+    fn line_up(&mut self, id: Id) {
+        if let Some(flow) = self.flows.get(id)
+            && !flow.is_ready
+        {
+            flow.is_ready = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    fn expire(&mut self, id: Id, now: Instant) {
+        match self.flows.get(id).map(|flow| &mut flow.kind) {
+            Some(Kind::Tcp(tcp)) => {
+                tcp.expire(now);
+                self.line_up(id);
+                self.flows.arm(id);
+            }
+            _ => drop(self.flows.remove(id)),
+        }
+    }
+}
+
+fn write_segment(
+    frame: &mut Frame,
+    key: &Key,
+    mac: Mac,
+    header: Tcp<'static>,
+    payload: (&[u8], &[u8]),
+) {
+    let segment = Tcp {
+        source: key.peer.port(),
+        target: key.guest.port(),
+        ..header
+    };
+    let at = addressed(mac, key.peer.ip(), key.guest.ip());
+    wire::write_tcp(frame, &at, &segment, payload);
+}
+
+/// To the guest's `mac`, from us.
+fn addressed(mac: Mac, source: IpAddr, target: IpAddr) -> Addressed {
+    Addressed {
+        from: GATEWAY_MAC,
+        to: mac,
+        source,
+        target,
+    }
+}
+
+fn echo_kind(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => icmp_type::ECHO,
+        IpAddr::V6(_) => icmp_type::V6_ECHO,
+    }
+}
+
+fn reply_kind(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => icmp_type::ECHO_REPLY,
+        IpAddr::V6(_) => icmp_type::V6_ECHO_REPLY,
+    }
+}
+
+impl Peer for Network {
+    fn take(&mut self, frame: &[u8]) {
+        let now = Instant::now();
+        match wire::parse(frame) {
+            Some(Parsed::Arp(asked)) => self.answer_arp(&asked),
+            Some(Parsed::Ip(packet)) => self.take_packet(&packet, now),
+            None => {}
+        }
+    }
+
+    fn give(&mut self, frame: &mut Frame) -> bool {
+        let now = Instant::now();
+        loop {
+            if let Some(reply) = self.replies.pop_front() {
+                *frame = reply;
+                return true;
+            }
+            let Some(id) = self.ready.front().copied() else {
+                return false;
+            };
+            let served = self.serve(id, frame, now);
+            if self.settle(id, served) {
+                return true;
+            }
+        }
+    }
+
+    fn source(&self) -> BorrowedFd<'_> {
+        self.poller.as_fd()
+    }
+
+    fn poll(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        loop {
+            let ready = self.poller.take()?;
+            for ready in &ready {
+                let id = Id::from_token(ready.token);
+                match self.flows.get(id).map(|flow| &mut flow.kind) {
+                    Some(Kind::Tcp(tcp)) => tcp.wake(ready.readable, ready.writable),
+                    Some(Kind::Udp(udp)) => udp.wake(ready.readable),
+                    Some(Kind::Dns(dns)) => dns.udp.wake(ready.readable),
+                    Some(Kind::Echo(echo)) => echo.0.wake(ready.readable),
+                    None => continue,
+                }
+                self.line_up(id);
+            }
+            if ready.is_empty() {
+                break;
+            }
+        }
+        while let Some(id) = self.flows.expired(now) {
+            self.expire(id, now);
+        }
+        Ok(())
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.flows.patience(Instant::now())
+    }
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network")
+            .field("egress", &self.egress)
+            .field("flows", &self.flows.len())
+            .finish_non_exhaustive()
+    }
+}

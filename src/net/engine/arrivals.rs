@@ -1,0 +1,242 @@
+//! What the guest says: each packet goes to its flow, begins one, or is answered here.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use super::refusals::meaning;
+use super::{Network, addressed, echo_kind, reply_kind};
+use crate::net::dns::DnsFlow;
+use crate::net::echo::EchoFlow;
+use crate::net::flows::{Carrier, Id, Key, Kind};
+use crate::net::host;
+use crate::net::plan::{self, DNS_PORT, GATEWAY_MAC};
+use crate::net::policy;
+use crate::net::tcp::TcpFlow;
+use crate::net::udp::UdpFlow;
+use crate::net::wire::{self, Arp, Body, Packet, Refusal, Tcp, flag, icmp_type};
+
+impl Network {
+    /// Every address on the cable but the guest's own is ours.
+    pub(super) fn answer_arp(&mut self, asked: &Arp) {
+        let target = IpAddr::V4(asked.target);
+        if !plan::is_guest(target) {
+            self.reply(|frame| wire::write_arp(frame, GATEWAY_MAC, asked));
+        }
+    }
+
+    pub(super) fn take_packet(&mut self, packet: &Packet<'_>, now: Instant) {
+        if let Body::Icmp { kind, payload, .. } = packet.body
+            && kind == icmp_type::V6_NEIGHBOR_SOLICITATION
+            && packet.source.is_ipv6()
+        {
+            return self.answer_neighbor(packet, payload);
+        }
+        // Nobody else is on this cable.
+        if !plan::is_guest(packet.source) || plan::is_guest(packet.target) {
+            return;
+        }
+        match packet.body {
+            Body::Tcp(ref segment) => self.take_tcp(packet, segment, now),
+            Body::Udp {
+                source,
+                target,
+                payload,
+            } => self.take_udp(packet, (source, target), payload, now),
+            Body::Icmp {
+                kind,
+                rest,
+                payload,
+            } => self.take_icmp(packet, kind, rest, payload, now),
+            Body::Other => self.refuse(packet, Refusal::Prohibited),
+        }
+    }
+
+    /// Who has an address (RFC 4861, 7.2): we do, but for the guest's own, whose duplicates it looks for.
+    fn answer_neighbor(&mut self, packet: &Packet<'_>, payload: &[u8]) {
+        /// Solicited, and to be believed; then our Ethernet address as an option.
+        const FLAGS: [u8; 4] = [0x60, 0, 0, 0];
+        let Some(target) = payload.first_chunk::<16>() else {
+            return;
+        };
+        let target = IpAddr::from(*target);
+        if !plan::is_guest(packet.source) || plan::is_guest(target) {
+            return;
+        }
+        let mut answer = payload[..16].to_vec();
+        answer.extend([2, 1]);
+        answer.extend(GATEWAY_MAC);
+        let at = addressed(packet.mac, target, packet.source);
+        let kind = (icmp_type::V6_NEIGHBOR_ADVERTISEMENT, 0);
+        self.reply(|frame| wire::write_icmp(frame, &at, kind, FLAGS, &answer));
+    }
+
+    fn take_tcp(&mut self, packet: &Packet<'_>, segment: &Tcp<'_>, now: Instant) {
+        let key = Key {
+            carrier: Carrier::Tcp,
+            guest: SocketAddr::new(packet.source, segment.source),
+            peer: SocketAddr::new(packet.target, segment.target),
+        };
+        let Some(id) = self.flows.find(&key) else {
+            return self.begin_tcp(packet, key, segment, now);
+        };
+        let Some(flow) = self.flows.get(id) else {
+            return;
+        };
+        flow.last = now;
+        if let Kind::Tcp(tcp) = &mut flow.kind
+            && !tcp.take(segment, now)
+        {
+            self.flows.remove(id);
+            return;
+        }
+        self.line_up(id);
+    }
+
+    /// A segment of no connection: one that asks for it, or one whose sender is mistaken.
+    fn begin_tcp(&mut self, packet: &Packet<'_>, key: Key, segment: &Tcp<'_>, now: Instant) {
+        if segment.flags & (flag::SYN | flag::ACK | flag::RST) != flag::SYN {
+            return self.reset(packet, &key, segment);
+        }
+        let target = match self.reach(&key) {
+            Ok(target) => target,
+            Err(Refusal::Port) => return self.reset(packet, &key, segment),
+            Err(why) => return self.refuse(packet, why),
+        };
+        if !self.make_room(now) {
+            return self.reset(packet, &key, segment);
+        }
+        let socket = match host::connect_tcp(target) {
+            Ok(socket) => socket,
+            Err(error) if meaning(&error) == Refusal::Port => {
+                return self.reset(packet, &key, segment);
+            }
+            Err(error) => return self.refuse(packet, meaning(&error)),
+        };
+        let limits = self.limits(packet.source);
+        let tcp = TcpFlow::asked_for(segment, socket, self.random.next(), limits);
+        if self
+            .begin(key, packet.mac, Kind::Tcp(Box::new(tcp)), now)
+            .is_none()
+        {
+            self.reset(packet, &key, segment);
+        }
+    }
+
+    fn take_udp(&mut self, packet: &Packet<'_>, ports: (u16, u16), payload: &[u8], now: Instant) {
+        let key = Key {
+            carrier: Carrier::Udp,
+            guest: SocketAddr::new(packet.source, ports.0),
+            peer: SocketAddr::new(packet.target, ports.1),
+        };
+        let is_query = plan::is_gateway(key.peer.ip()) && key.peer.port() == DNS_PORT;
+        if is_query && let Some(answer) = self.names.answer(payload) {
+            let at = addressed(packet.mac, packet.target, packet.source);
+            let ports = (ports.1, ports.0);
+            return self.reply(|frame| wire::write_udp(frame, &at, ports, &answer));
+        }
+        let Some(id) = self
+            .flows
+            .find(&key)
+            .or_else(|| self.begin_udp(packet, key, now))
+        else {
+            return;
+        };
+        let Some(flow) = self.flows.get(id) else {
+            return;
+        };
+        flow.last = now;
+        let mut moved = false;
+        match &mut flow.kind {
+            Kind::Udp(udp) => udp.take(payload),
+            Kind::Dns(dns) => moved = dns.take(payload, &mut self.names),
+            _ => {}
+        }
+        if moved && self.watch(id).is_err() {
+            self.flows.remove(id);
+        }
+        // What went wrong is told at once.
+        self.line_up(id);
+    }
+
+    fn begin_udp(&mut self, packet: &Packet<'_>, key: Key, now: Instant) -> Option<Id> {
+        let target = match self.reach(&key) {
+            Ok(target) => target,
+            Err(why) => {
+                self.refuse(packet, why);
+                return None;
+            }
+        };
+        if !self.make_room(now) {
+            return None;
+        }
+        let opened = match plan::is_gateway(key.peer.ip()) {
+            true => DnsFlow::new(&self.names).map(Kind::Dns),
+            false => host::connect_udp(target).map(|socket| Kind::Udp(UdpFlow::new(socket))),
+        };
+        match opened {
+            Ok(kind) => self.begin(key, packet.mac, kind, now),
+            Err(error) => {
+                self.refuse(packet, meaning(&error));
+                None
+            }
+        }
+    }
+
+    fn take_icmp(
+        &mut self,
+        packet: &Packet<'_>,
+        kind: u8,
+        rest: [u8; 4],
+        payload: &[u8],
+        now: Instant,
+    ) {
+        if kind != echo_kind(packet.target) {
+            return;
+        }
+        if plan::is_gateway(packet.target) {
+            let at = addressed(packet.mac, packet.target, packet.source);
+            let kind = (reply_kind(packet.target), 0);
+            return self.reply(|frame| wire::write_icmp(frame, &at, kind, rest, payload));
+        }
+        let [high, low, sequence @ ..] = rest;
+        let key = Key {
+            carrier: Carrier::Echo,
+            guest: SocketAddr::new(packet.source, u16::from_be_bytes([high, low])),
+            peer: SocketAddr::new(packet.target, 0),
+        };
+        let Some(id) = self
+            .flows
+            .find(&key)
+            .or_else(|| self.begin_echo(packet, key, now))
+        else {
+            return;
+        };
+        if let Some(flow) = self.flows.get(id) {
+            flow.last = now;
+            if let Kind::Echo(echo) = &mut flow.kind {
+                echo.take(kind, sequence, payload);
+            }
+        }
+        self.line_up(id);
+    }
+
+    fn begin_echo(&mut self, packet: &Packet<'_>, key: Key, now: Instant) -> Option<Id> {
+        if !policy::allows(self.egress, packet.target) {
+            self.refuse(packet, Refusal::Prohibited);
+            return None;
+        }
+        if !self.make_room(now) {
+            return None;
+        }
+        match host::connect_echo(packet.target) {
+            Ok(socket) => {
+                let echo = EchoFlow(UdpFlow::new(socket));
+                self.begin(key, packet.mac, Kind::Echo(echo), now)
+            }
+            Err(error) => {
+                self.refuse(packet, meaning(&error));
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The network of a machine, as its host has it: resolvers, names, and who is who.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use husk_init::job::{Addresses, GuestFile, Interface};
+
+use crate::net::{GATEWAY_V4, GATEWAY_V6, GUEST_V4, GUEST_V6, PREFIX_V4, PREFIX_V6};
+use crate::spec::{Network, Networking, RunSpec, VmNetwork};
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+const HOSTS: &str = "/etc/hosts";
+
+/// Most resolvers (MAXNS of resolv.conf(5)).
+const MOST_RESOLVERS: usize = 3;
+
+/// The far end of the network of `spec`, whose files tell the guest of it; nothing if it has none.
+pub fn of(spec: &mut RunSpec) -> Option<VmNetwork> {
+    if spec.networking.network == Network::None {
+        return None;
+    }
+    // A host without the file has a resolver on its loopback (resolv.conf(5)).
+    let resolv_conf = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
+    tell_guest(&mut spec.files, &spec.hostname, &resolv_conf);
+    let hosts = Path::new(HOSTS).is_file().then(|| PathBuf::from(HOSTS));
+    Some(VmNetwork {
+        egress: spec.networking.egress,
+        resolvers: resolvers(&resolv_conf),
+        has_hosts: hosts.is_some(),
+        hosts,
+    })
+}
+
+/// The guest's place on it.
+pub fn interface(networking: &Networking) -> Option<Interface> {
+    (networking.network == Network::User).then(|| Interface {
+        required: networking.asked,
+        v4: Addresses {
+            own: GUEST_V4.octets().to_vec(),
+            gateway: GATEWAY_V4.octets().to_vec(),
+            prefix: PREFIX_V4,
+        },
+        v6: Some(Addresses {
+            own: GUEST_V6.octets().to_vec(),
+            gateway: GATEWAY_V6.octets().to_vec(),
+            prefix: PREFIX_V6,
+        }),
+    })
+}
+
+/// Names are resolved by the gateway, with the host's own search list and options; the guest's name is its
+/// address on the network.
+fn tell_guest(files: &mut [GuestFile], hostname: &str, resolv_conf: &str) {
+    for file in files {
+        if file.path == RESOLV_CONF.as_bytes() {
+            let words = ["search", "domain", "options"];
+            let kept = resolv_conf
+                .lines()
+                .filter(|line| words.iter().any(|word| keyword(line) == *word));
+            let kept: String = kept.map(|line| format!("{line}\n")).collect();
+            file.content = format!("nameserver {GATEWAY_V4}\n{kept}").into();
+        } else if file.path == HOSTS.as_bytes() {
+            let text = String::from_utf8_lossy(&file.content);
+            let (own, named) = (
+                format!("127.0.1.1\t{hostname}"),
+                format!("{GUEST_V4}\t{hostname}"),
+            );
+            file.content = text.replace(&own, &named).into_bytes();
+        }
+    }
+}
+
+fn keyword(line: &str) -> &str {
+    line.split_whitespace().next().unwrap_or_default()
+}
+
+/// The host's resolvers. One on a link needs to know which, and is left out.
+fn resolvers(resolv_conf: &str) -> Vec<IpAddr> {
+    let servers = resolv_conf
+        .lines()
+        .filter(|line| keyword(line) == "nameserver");
+    let addresses = servers.filter_map(|line| line.split_whitespace().nth(1)?.parse().ok());
+    addresses.take(MOST_RESOLVERS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_resolvers_are_found() {
+        let text = "# nameserver 9.9.9.9\nnameserver 127.0.0.53\n nameserver\t::1 # here\n\
+            nameserver fe80::1%eth0\nnameservers 1.1.1.1\nsearch a.example\n";
+        let expected: [IpAddr; 2] = ["127.0.0.53".parse().unwrap(), "::1".parse().unwrap()];
+        assert_eq!(resolvers(text), expected);
+        assert_eq!(resolvers(""), [] as [IpAddr; 0]);
+    }
+
+    #[test]
+    fn the_guest_asks_its_gateway_and_keeps_the_search_list() {
+        let file = |path: &str, text: &str| GuestFile {
+            path: path.into(),
+            mode: 0o644,
+            content: text.into(),
+        };
+        let mut files = [
+            file(HOSTS, "127.0.0.1\tlocalhost\n127.0.1.1\tbox\n"),
+            file(RESOLV_CONF, "# none"),
+        ];
+        tell_guest(
+            &mut files,
+            "box",
+            "nameserver 1.1.1.1\nsearch a b\noptions ndots:2\n",
+        );
+        let text = |file: &GuestFile| String::from_utf8(file.content.clone()).unwrap();
+        assert_eq!(text(&files[0]), "127.0.0.1\tlocalhost\n10.117.107.2\tbox\n");
+        let expected = "nameserver 10.117.107.1\nsearch a b\noptions ndots:2\n";
+        assert_eq!(text(&files[1]), expected);
+    }
+}
