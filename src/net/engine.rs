@@ -166,7 +166,7 @@ impl Network {
             Kind::Tcp(tcp) => tcp.socket(),
             Kind::Udp(udp) => udp.socket(),
             Kind::Dns(dns) => dns.udp.socket(),
-            Kind::Echo(echo) => echo.0.socket(),
+            Kind::Echo(echo) => echo.socket.socket(),
         };
         self.poller.watch(socket, id.token())
     }
@@ -274,7 +274,7 @@ impl Peer for Network {
                     Some(Kind::Tcp(tcp)) => tcp.wake(ready.readable, ready.writable),
                     Some(Kind::Udp(udp)) => udp.wake(ready.readable),
                     Some(Kind::Dns(dns)) => dns.udp.wake(ready.readable),
-                    Some(Kind::Echo(echo)) => echo.0.wake(ready.readable),
+                    Some(Kind::Echo(echo)) => echo.socket.wake(ready.readable),
                     None => continue,
                 }
                 self.line_up(id);

@@ -37,14 +37,30 @@ pub fn connect_udp(to: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// A socket for echo requests to `to` and their replies; the kernel chooses the identifier. Not every host lets everybody
-/// have one (`net.ipv4.ping_group_range`).
-pub fn connect_echo(to: IpAddr) -> io::Result<OwnedFd> {
+/// A socket for echo requests and their replies.
+#[derive(Debug)]
+pub enum Echo {
+    /// The kernel chooses the identifier, and keeps everything else away.
+    Plain(OwnedFd),
+    /// Whole packets of all of ICMP.
+    Raw(OwnedFd),
+}
+
+/// A socket for echo requests to `to`. Which users may have one the host says (`net.ipv4.ping_group_range`);
+/// where that is nobody, root may still have a raw one.
+pub fn connect_echo(to: IpAddr) -> io::Result<Echo> {
     let protocol: Protocol = match to {
         IpAddr::V4(_) => ipproto::ICMP,
         IpAddr::V6(_) => ipproto::ICMPV6,
     };
-    let socket = socket_with(family(to), SocketType::DGRAM, FLAGS, Some(protocol))?;
-    connect(&socket, &SocketAddr::new(to, 0))?;
-    Ok(socket)
+    let open = |kind| {
+        let socket = socket_with(family(to), kind, FLAGS, Some(protocol))?;
+        connect(&socket, &SocketAddr::new(to, 0))?;
+        Ok(socket)
+    };
+    match open(SocketType::DGRAM) {
+        Err(Errno::ACCESS | Errno::PERM) => Ok(Echo::Raw(open(SocketType::RAW)?)),
+        Err(errno) => Err(errno.into()),
+        Ok(socket) => Ok(Echo::Plain(socket)),
+    }
 }

@@ -228,11 +228,9 @@ impl Network {
         if !self.make_room(now) {
             return None;
         }
-        match host::connect_echo(packet.target) {
-            Ok(socket) => {
-                let echo = EchoFlow(UdpFlow::new(socket));
-                self.begin(key, packet.mac, Kind::Echo(echo), now)
-            }
+        let [high, low, ..] = self.random.next().to_ne_bytes();
+        match EchoFlow::new(packet.target, [high, low]) {
+            Ok(echo) => self.begin(key, packet.mac, Kind::Echo(echo), now),
             Err(error) => {
                 self.refuse(packet, meaning(&error));
                 None

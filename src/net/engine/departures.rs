@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::{Network, addressed, reply_kind, write_segment};
 use crate::net::dns::{Answer, Names};
+use crate::net::echo::Reply;
 use crate::net::flows::{Flow, Id, Kind};
 use crate::net::link::{Frame, MTU};
 use crate::net::tcp::Step;
@@ -133,7 +134,7 @@ fn serve_datagram(
         },
         Kind::Echo(echo) => {
             return match echo.next(scratch) {
-                Ok(Some((sequence, payload))) => {
+                Ok(Some(Reply { sequence, payload })) => {
                     let [high, low] = key.guest.port().to_be_bytes();
                     let rest = [high, low, sequence[0], sequence[1]];
                     let kind = (reply_kind(key.peer.ip()), 0);

@@ -14,6 +14,16 @@ pub const TRANSMIT: usize = 1;
 /// Frames moved in one direction before the other has its turn.
 const TURN: usize = 64;
 
+/// Whether a frame has buffers.
+enum Room {
+    /// It has.
+    Enough,
+    /// Not before the driver gives more.
+    TooLittle,
+    /// The driver takes one buffer per frame, and it is too small: the frame is lost.
+    Never,
+}
+
 /// What stands between.
 pub struct Cable {
     /// The other end.
@@ -108,9 +118,13 @@ impl Cable {
         while count < TURN
             && let Some(frame) = self.next_frame()
         {
-            if !self.gather(&frame, active)? {
-                self.held = Some(frame);
-                break;
+            match self.gather(&frame, active)? {
+                Room::Enough => {}
+                Room::TooLittle => {
+                    self.held = Some(frame);
+                    break;
+                }
+                Room::Never => continue,
             }
             count += 1;
             is_awaited |= self.deliver(&frame, active)?;
@@ -137,16 +151,16 @@ impl Cable {
         Some(frame)
     }
 
-    /// Takes buffers until `frame` fits; false when there are not enough.
-    fn gather(&mut self, frame: &Frame, active: &mut Active) -> io::Result<bool> {
+    /// Takes buffers until `frame` fits.
+    fn gather(&mut self, frame: &Frame, active: &mut Active) -> io::Result<Room> {
         let needed = HEADER_LEN + frame.bytes.len();
         let mut room: usize = self.room.iter().map(|chain| total(&chain.writable)).sum();
         while room < needed {
             if !self.merges && !self.room.is_empty() {
-                return Err(broken("a receive buffer that is too small"));
+                return Ok(Room::Never);
             }
             let Some(chain) = active.pop(RECEIVE)? else {
-                return Ok(false);
+                return Ok(Room::TooLittle);
             };
             let more = total(&chain.writable);
             if more < HEADER_LEN {
@@ -155,7 +169,7 @@ impl Cable {
             room = room.saturating_add(more);
             self.room.push(chain);
         }
-        Ok(true)
+        Ok(Room::Enough)
     }
 
     /// Writes `frame` into the buffers that were gathered, and gives them back at once: the driver must see

@@ -7,6 +7,7 @@ mod fs;
 mod fuse;
 mod hostile;
 mod mmio;
+mod net;
 mod random;
 mod rng;
 mod vsock;
