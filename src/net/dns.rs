@@ -3,16 +3,11 @@
 //! Queries are passed on as they are, and so are answers: this is no resolver, only the way to one (RFC 5625).
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::host;
 use super::plan::DNS_PORT;
 use super::udp::{Heard, UdpFlow};
-
-/// Most bytes of /etc/hosts that are read.
-const MOST_HOSTS: u64 = 4 << 20;
 
 /// Bytes of a message's header, and of what follows a question's name (RFC 1035, 4.1).
 const HEADER_LEN: usize = 12;
@@ -40,20 +35,20 @@ pub struct Names {
     /// The one that answered last, or the first.
     preferred: usize,
     /// /etc/hosts, until somebody asks.
-    file: Option<File>,
+    text: String,
     hosts: HashMap<String, Vec<IpAddr>>,
 }
 
 impl Names {
     /// Of a host with these resolvers; without any it is one on its own loopback (resolv.conf(5)).
-    pub fn new(mut servers: Vec<IpAddr>, file: Option<File>) -> Self {
+    pub fn new(mut servers: Vec<IpAddr>, text: String) -> Self {
         if servers.is_empty() {
             servers.push(Ipv4Addr::LOCALHOST.into());
         }
         Self {
             servers,
             preferred: 0,
-            file,
+            text,
             hosts: HashMap::new(),
         }
     }
@@ -71,8 +66,8 @@ impl Names {
     /// The answer of /etc/hosts to `query`, if it has the name.
     pub fn answer(&mut self, query: &[u8]) -> Option<Vec<u8>> {
         let question = Question::parse(query)?;
-        if let Some(file) = self.file.take() {
-            self.hosts = read_hosts(file);
+        if !self.text.is_empty() {
+            self.hosts = parse_hosts(&std::mem::take(&mut self.text));
         }
         let addresses = self.hosts.get(&question.name)?;
         let wanted = |address: &&IpAddr| match question.kind {
@@ -169,10 +164,7 @@ fn parse_name(query: &[u8]) -> Option<(String, usize)> {
 }
 
 /// The names of /etc/hosts (hosts(5)). The host's loopback is no answer for somebody else.
-fn read_hosts(file: File) -> HashMap<String, Vec<IpAddr>> {
-    let mut text = String::new();
-    // A file that is no text has no names.
-    let _no_text = file.take(MOST_HOSTS).read_to_string(&mut text);
+fn parse_hosts(text: &str) -> HashMap<String, Vec<IpAddr>> {
     let mut hosts: HashMap<String, Vec<IpAddr>> = HashMap::new();
     for line in text.lines() {
         let line = line.split('#').next().unwrap_or_default();
@@ -292,7 +284,6 @@ impl DnsFlow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Seek, Write};
 
     /// A query with `id` 0x1234 for `name`.
     fn query(name: &str, kind: u16) -> Vec<u8> {
@@ -310,10 +301,7 @@ mod tests {
     }
 
     fn names(text: &str) -> Names {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(text.as_bytes()).unwrap();
-        file.rewind().unwrap();
-        Names::new(Vec::new(), Some(file))
+        Names::new(Vec::new(), text.to_owned())
     }
 
     #[test]
@@ -358,7 +346,7 @@ mod tests {
 
     #[test]
     fn without_resolvers_it_is_the_hosts_own() {
-        let names = Names::new(Vec::new(), None);
+        let names = names("");
         assert_eq!(names.server().to_string(), "127.0.0.1:53");
     }
 }

@@ -6,7 +6,6 @@ mod refusals;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
@@ -41,7 +40,7 @@ pub struct Setup {
     /// The host's resolvers.
     pub servers: Vec<IpAddr>,
     /// The host's /etc/hosts.
-    pub hosts: Option<File>,
+    pub hosts: String,
 }
 
 /// A user-mode network.

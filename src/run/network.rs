@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 
 use husk_init::job::{Addresses, GuestFile, Interface};
 
@@ -11,6 +10,9 @@ use crate::spec::{Network, Networking, RunSpec, VmNetwork};
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
+
+/// Most bytes of /etc/hosts that fit into what the machine is told; what is behind them is left out.
+const MOST_HOSTS: usize = 24 << 10;
 
 /// Most resolvers (MAXNS of resolv.conf(5)).
 const MOST_RESOLVERS: usize = 3;
@@ -23,13 +25,23 @@ pub fn of(spec: &mut RunSpec) -> Option<VmNetwork> {
     // A host without the file has a resolver on its loopback (resolv.conf(5)).
     let resolv_conf = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
     tell_guest(&mut spec.files, &spec.hostname, &resolv_conf);
-    let hosts = Path::new(HOSTS).is_file().then(|| PathBuf::from(HOSTS));
+    let hosts = fs::read_to_string(HOSTS).unwrap_or_default();
     Some(VmNetwork {
         egress: spec.networking.egress,
         resolvers: resolvers(&resolv_conf),
-        has_hosts: hosts.is_some(),
-        hosts,
+        hosts: shorten(hosts),
     })
+}
+
+/// As many whole lines of /etc/hosts as a machine is told.
+fn shorten(mut hosts: String) -> String {
+    if hosts.len() > MOST_HOSTS {
+        let last = hosts.as_bytes()[..MOST_HOSTS]
+            .iter()
+            .rposition(|byte| *byte == b'\n');
+        hosts.truncate(last.map_or(0, |last| last + 1));
+    }
+    hosts
 }
 
 /// The guest's place on it.
@@ -95,6 +107,15 @@ mod tests {
         let expected: [IpAddr; 2] = ["127.0.0.53".parse().unwrap(), "::1".parse().unwrap()];
         assert_eq!(resolvers(text), expected);
         assert_eq!(resolvers(""), [] as [IpAddr; 0]);
+    }
+
+    #[test]
+    fn a_long_hosts_file_is_cut_between_lines() {
+        let line = "10.0.0.1 a.b\u{e9}\n";
+        assert_eq!(shorten(line.to_owned()), line);
+        let short = shorten(line.repeat(9000));
+        assert!(short.len() <= MOST_HOSTS && short.len() > MOST_HOSTS - line.len());
+        assert_eq!(short.len() % line.len(), 0);
     }
 
     #[test]

@@ -47,11 +47,8 @@ pub struct VmNetwork {
     pub egress: Egress,
     /// The host's resolvers.
     pub resolvers: Vec<IpAddr>,
-    /// The host's /etc/hosts, if there is one; the machine's process gets it open, and does not hear of this.
-    #[serde(skip)]
-    pub hosts: Option<PathBuf>,
-    /// Whether there is one.
-    pub has_hosts: bool,
+    /// The host's /etc/hosts.
+    pub hosts: String,
 }
 
 /// A machine: what the VMM needs to know to build it, apart from the open files.

@@ -83,8 +83,6 @@ impl Launched {
             .map(|piece| open(&piece.file))
             .collect::<Result<Vec<_>, _>>()?;
         let written = spec.written.as_ref().map(open_writable).transpose()?;
-        let hosts = spec.network.as_ref().and_then(|net| net.hosts.as_deref());
-        let hosts = hosts.map(open).transpose()?;
         let (console, console_writer) = io::pipe().map_err(Error::Process)?;
         let console =
             Console::follow(console, spec.verbose_console, halted).map_err(Error::Process)?;
@@ -93,7 +91,6 @@ impl Launched {
         files.extend(initrd.iter().map(AsFd::as_fd));
         files.extend(disk.iter().map(AsFd::as_fd));
         files.extend(written.iter().map(AsFd::as_fd));
-        files.extend(hosts.iter().map(AsFd::as_fd));
         self.order(&Order::Build(spec.clone()), &files)?;
         Ok(Ordered {
             process: self.process,

@@ -169,8 +169,8 @@ fn report_exits(uplink: &Seqpacket, exits: Option<&Exits>) {
     }
 }
 
-/// The order's files: console, kernel, initial RAM disk, one for each piece of the disk, the disk that
-/// is written, and the host's names.
+/// The order's files: console, kernel, initial RAM disk, one for each piece of the disk, and the disk that
+/// is written.
 fn sort_files(
     spec: &VmSpec,
     (first, vm): (VcpuThread, Receiver<Made>),
@@ -190,16 +190,11 @@ fn sort_files(
     let written = spec.written.as_ref();
     let written = written.map(|disk| Ok::<_, Error>((File::from(next()?), disk.len)));
     let written = written.transpose()?;
-    let network = spec.network.as_ref();
-    let network = network.map(|network| {
-        let hosts = network.has_hosts.then(&mut next).transpose()?;
-        Ok::<_, Error>(Setup {
-            egress: network.egress,
-            servers: network.resolvers.clone(),
-            hosts: hosts.map(File::from),
-        })
+    let network = spec.network.as_ref().map(|network| Setup {
+        egress: network.egress,
+        servers: network.resolvers.clone(),
+        hosts: network.hosts.clone(),
     });
-    let network = network.transpose()?;
     Ok(Parts {
         first,
         vm,

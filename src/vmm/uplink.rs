@@ -41,7 +41,7 @@ pub enum Order {
     /// files of the host, in the order of the spec's shares.
     Share,
     /// Build and start this machine. Files: the console's pipe, the kernel, the initial RAM disk if
-    /// there is one, the disk's pieces, the disk that is written, the host's names.
+    /// there is one, the disk's pieces, the disk that is written.
     Build(VmSpec),
     /// Say how often the guest left its vCPUs, if that is counted.
     ReportExits,
