@@ -18,6 +18,7 @@ pub use keeper::{KEEPER_VERB, create, keep, machines, start};
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use husk_init::exit::Exit;
@@ -33,7 +34,7 @@ use crate::image::{self, Beside, Image, Store};
 use crate::machines;
 use crate::spec::sentence::sentence;
 use crate::spec::{
-    ContainerSpec, Cpus, Ending, FORWARDED, Missing, OciRuntime, RunRequest, RunSpec, Signal,
+    ContainerSpec, Cpus, Ending, FORWARDED, Missing, Network, OciRuntime, RunRequest, RunSpec, Signal,
     SpecError, VmSpec, Wall,
 };
 use crate::sys::signals;
@@ -120,6 +121,14 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// A port of the host's cannot be published.
+    #[error("--publish: cannot listen on {address}")]
+    Publish {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// A run without a machine.
     #[error("the run has no machine that it belongs to")]
     Unregistered,
@@ -202,7 +211,8 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
         .map(|len| store.blank_disk(embedded::BLANK_DISK, len));
     let blank = blank.transpose()?;
     timeline.end(Phase::Image);
-    let network = network::of(&mut spec);
+    let net = network::find(&mut spec)?;
+    launched.listen(&net.doors)?;
     let machine = VmSpec {
         name: spec.name.clone(),
         cpus: spec.cpus,
@@ -213,7 +223,7 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
         disk: rootfs.disk,
         written: blank.as_ref().map(|(_, written)| written.clone()),
         shares: found.shares.clone(),
-        network: network.clone(),
+        network: net.network,
         kernel_args: spec.kernel_args.clone(),
         verbose_console: spec.verbose_console,
         count_exits: spec.count_exits,
@@ -228,6 +238,7 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
     };
     let ([stdin, stdout, stderr], watch) = life.open(&spec)?;
     let freezer = launched.freezer()?;
+    watch.publish(net.published);
     let started = watch.clone();
     let (asker, asked) = vmm::prepare(move || started.start());
     let on_terminal = spec.process.terminal.is_some();
@@ -310,6 +321,13 @@ fn run_container(
     }
     let unkept = unpacked.shortfall.sentences();
     unkept.for_each(|text| note(Missing { text, asked: false }));
+    if spec.networking.network == Network::User && spec.networking.asked {
+        let text = "a container has no network but its own loopback: leave --wall away for one";
+        note(Missing {
+            text: text.to_owned(),
+            asked: true,
+        });
+    }
     let (stdio, watch) = life.open(&spec)?;
     let on_start = |reach| greet(&watch, Reached::Container(reach));
     let ending = container::run(entered, &wanted, stdio, &mut timeline, note, on_start)?;

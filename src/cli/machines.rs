@@ -9,7 +9,7 @@ use super::Status as ExitStatus;
 use super::output::{Failure, say};
 use crate::machines::{Error, Machine, Machines, Record, State, Status, Wellness};
 use crate::run;
-use crate::spec::{Restart, STOP_TIMEOUT, Signal, time};
+use crate::spec::{Published, Restart, STOP_TIMEOUT, Signal, time};
 
 /// Something that a user asked for cannot be had; docker's number for it.
 pub const REFUSED: u8 = 1;
@@ -81,6 +81,31 @@ pub fn describe_status(state: &State, now: u64) -> String {
     }
 }
 
+/// Docker's list: `127.0.0.1:8080->80/tcp, …`.
+pub fn describe_ports(ports: &[Published]) -> String {
+    let shown = ports
+        .iter()
+        .map(|one| format!("{}->{}/{}", one.host, one.guest, one.transport));
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// Docker's map: the machine's port, and where it is reached.
+fn ports_to_json(ports: &[Published]) -> Map<String, Value> {
+    let mut map = Map::new();
+    for one in ports {
+        let key = format!("{}/{}", one.guest, one.transport);
+        let binding = json!({
+            "HostIp": one.host.ip().to_string(),
+            "HostPort": one.host.port().to_string(),
+        });
+        match map.get_mut(&key).and_then(Value::as_array_mut) {
+            Some(bindings) => bindings.push(binding),
+            None => drop(map.insert(key, json!([binding]))),
+        }
+    }
+    map
+}
+
 /// A machine for `husk inspect`, with docker's keys.
 pub fn to_json(machine: &Machine) -> Value {
     let Machine { record, state, .. } = machine;
@@ -100,6 +125,7 @@ pub fn to_json(machine: &Machine) -> Value {
         "RestartCount": state.restarts,
         "Wall": format!("{:?}", record.request.wall).split('(').next().unwrap_or_default().to_lowercase(),
         "HostConfig": host_config(record),
+        "NetworkSettings": { "Ports": ports_to_json(&state.ports) },
         "Config": {
             "Hostname": resolved.hostname,
             "User": resolved.user,
@@ -130,6 +156,7 @@ fn host_config(record: &Record) -> Value {
         "RestartPolicy": { "Name": lifecycle.restart.name(), "MaximumRetryCount": most },
         "Memory": record.resolved.memory,
         "NanoCpus": record.resolved.cpus.nano(),
+        "NetworkMode": record.request.network.unwrap_or_default(),
         "ReadonlyRootfs": request.read_only,
         "Tmpfs": tmpfs.collect::<Map<_, _>>(),
         "Ulimits": request.ulimits,

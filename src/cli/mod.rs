@@ -23,6 +23,7 @@ mod machines;
 mod man;
 mod output;
 mod pause;
+mod port;
 mod progress;
 mod prune;
 mod ps;
@@ -86,6 +87,7 @@ enum Verb {
     Ps(ps::Args),
     Events(events::Args),
     Stats(stats::Args),
+    Port(port::Args),
     Logs(logs::Args),
     Rename(rename::Args),
     Rm(rm::Args),
@@ -174,6 +176,7 @@ fn dispatch(verb: Verb) -> Status {
         Verb::Wait(args) => wait::wait(&args),
         Verb::Events(args) => events::events(&args),
         Verb::Stats(args) => stats::stats(&args),
+        Verb::Port(args) => port::port(&args),
         Verb::Ps(args) => ps::ps(&args),
         Verb::Logs(args) => logs::logs(&args),
         Verb::Rename(args) => rename::rename(&args),

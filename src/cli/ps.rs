@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Status as ExitStatus;
-use super::machines::{REFUSED, describe_status, to_json};
+use super::machines::{REFUSED, describe_ports, describe_status, to_json};
 use super::output::{Failure, say};
 use super::template::{Template, align};
 use crate::machines::{Machine, Status};
@@ -42,7 +42,7 @@ pub struct Args {
 }
 
 /// What `--format` may name, and how a table calls it.
-const FIELDS: [(&str, &str); 11] = [
+const FIELDS: [(&str, &str); 12] = [
     ("ID", "MACHINE ID"),
     ("Image", "IMAGE"),
     ("Command", "COMMAND"),
@@ -50,6 +50,7 @@ const FIELDS: [(&str, &str); 11] = [
     ("RunningFor", "CREATED"),
     ("Status", "STATUS"),
     ("State", "STATE"),
+    ("Ports", "PORTS"),
     ("Names", "NAMES"),
     ("Labels", "LABELS"),
     ("Wall", "WALL"),
@@ -103,7 +104,15 @@ pub fn ps(args: &Args) -> ExitStatus {
 }
 
 fn table(rows: &[Value]) -> String {
-    const COLUMNS: [&str; 6] = ["ID", "Image", "Command", "RunningFor", "Status", "Names"];
+    const COLUMNS: [&str; 7] = [
+        "ID",
+        "Image",
+        "Command",
+        "RunningFor",
+        "Status",
+        "Ports",
+        "Names",
+    ];
     let title = |name: &str| {
         FIELDS
             .iter()
@@ -132,6 +141,7 @@ fn row(machine: &Machine, id: &str, whole: bool, now: u64) -> Value {
         "RunningFor": format!("{} ago", time::show_length(age)),
         "Status": describe_status(state, now),
         "State": state.status,
+        "Ports": describe_ports(&state.ports),
         "Names": record.name,
         "Labels": record.lifecycle().labels,
         "Wall": wall,

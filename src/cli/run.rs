@@ -51,6 +51,10 @@ pub struct Args {
     /// Have a program make the container, like runc or /usr/bin/crun; needs --wall container
     #[arg(long, value_name = "PROGRAM")]
     oci_runtime: Option<PathBuf>,
+    /// Let others in: [IP:][HOST:]GUEST[/udp], ports or ranges; without IP only this host's own programs,
+    /// with 0.0.0.0 everybody; without HOST a port of the host's choosing
+    #[arg(short, long, value_name = "PORTS")]
+    publish: Vec<String>,
     /// Connect stdin to the workload
     #[arg(short, long)]
     interactive: bool,
@@ -171,6 +175,7 @@ fn build_request(args: Args, in_background: bool) -> Result<RunRequest, Failure>
         kernel_args: args.kernel_arg,
         timeout: args.timeout,
         boot_timeout: args.boot_timeout,
+        publish: args.publish,
         wall: wall(args.wall, args.oci_runtime)?,
         probe: measure.or(args.changes.map(Probe::Changes)),
         stdin: args.interactive,

@@ -114,6 +114,10 @@ impl Workload {
         let mut words = Words::default();
         words.values("--env", &self.env);
         words.values("--env-file", &self.env_file);
+        // Walls are compared with what all of them have, unless somebody says otherwise.
+        let network = self.network.unwrap_or(NetworkName::None);
+        words.value("--network", Some(name_of(network)));
+        words.value("--egress", self.egress.map(name_of));
         words.values("--volume", &self.volume);
         words.values("--mount", &self.mount);
         words.value("--workdir", self.workdir.as_ref());
@@ -125,6 +129,12 @@ impl Workload {
         );
         words.0
     }
+}
+
+/// As it is typed.
+fn name_of(value: impl clap::ValueEnum) -> String {
+    let possible = value.to_possible_value();
+    possible.map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// The networks by name.

@@ -18,6 +18,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::health::Health;
+use crate::spec::Published;
 use crate::spec::time::Nanoseconds;
 
 /// In one word.
@@ -84,6 +85,9 @@ pub struct State {
     pub finished: Nanoseconds,
     /// How it ended, in docker's numbers.
     pub exit_code: u8,
+    /// Ports of the host's that lead to it, while it runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Published>,
     /// Why it did not start, or was lost.
     pub error: String,
     /// How often it was started again by itself.

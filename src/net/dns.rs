@@ -31,7 +31,7 @@ const LIFETIME: u32 = 1;
 /// The host's ways to names.
 #[derive(Debug)]
 pub struct Names {
-    servers: Vec<IpAddr>,
+    servers: Vec<SocketAddr>,
     /// The one that answered last, or the first.
     preferred: usize,
     /// /etc/hosts, until somebody asks.
@@ -41,9 +41,9 @@ pub struct Names {
 
 impl Names {
     /// Of a host with these resolvers; without any it is one on its own loopback (resolv.conf(5)).
-    pub fn new(mut servers: Vec<IpAddr>, text: String) -> Self {
+    pub fn new(mut servers: Vec<SocketAddr>, text: String) -> Self {
         if servers.is_empty() {
-            servers.push(Ipv4Addr::LOCALHOST.into());
+            servers.push((Ipv4Addr::LOCALHOST, DNS_PORT).into());
         }
         Self {
             servers,
@@ -55,7 +55,7 @@ impl Names {
 
     /// The resolver to ask now.
     pub fn server(&self) -> SocketAddr {
-        SocketAddr::new(self.servers[self.preferred % self.servers.len()], DNS_PORT)
+        self.servers[self.preferred % self.servers.len()]
     }
 
     /// That one does not answer: the next one.

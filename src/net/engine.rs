@@ -3,8 +3,11 @@
 mod arrivals;
 mod departures;
 mod refusals;
+mod visitors;
 
-use std::collections::VecDeque;
+pub use visitors::{Door, Visit};
+
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -38,9 +41,11 @@ pub struct Setup {
     /// Whom the guest may reach.
     pub egress: Egress,
     /// The host's resolvers.
-    pub servers: Vec<IpAddr>,
+    pub servers: Vec<SocketAddr>,
     /// The host's /etc/hosts.
     pub hosts: String,
+    /// Ports of the host's that lead to the guest.
+    pub doors: Vec<Door>,
 }
 
 /// A user-mode network.
@@ -53,6 +58,11 @@ pub struct Network {
     /// Flows that may have something for the guest.
     ready: VecDeque<Id>,
     replies: VecDeque<Frame>,
+    doors: Vec<Door>,
+    /// Doors at which somebody is.
+    knocking: VecDeque<usize>,
+    /// Clients of doors for datagrams.
+    visits: HashMap<(usize, SocketAddr), Id>,
     scratch: Vec<u8>,
     /// Where sequence numbers begin.
     random: Sequence,
@@ -78,7 +88,7 @@ impl Sequence {
 impl Network {
     /// A network for one guest, in a process that may have so many files open.
     pub fn new(setup: Setup, open_files: usize) -> io::Result<Self> {
-        Ok(Self {
+        let network = Self {
             egress: setup.egress,
             names: Names::new(setup.servers, setup.hosts),
             poller: Poller::new()?,
@@ -87,9 +97,14 @@ impl Network {
             most_flows: MOST_FLOWS.min(open_files / 2),
             ready: VecDeque::new(),
             replies: VecDeque::new(),
+            doors: setup.doors,
+            knocking: VecDeque::new(),
+            visits: HashMap::new(),
             scratch: Vec::new(),
             random: Sequence::default(),
-        })
+        };
+        network.open_doors()?;
+        Ok(network)
     }
 
     fn limits(&self, guest: IpAddr) -> Limits {
@@ -166,6 +181,7 @@ impl Network {
             Kind::Udp(udp) => udp.socket(),
             Kind::Dns(dns) => dns.udp.socket(),
             Kind::Echo(echo) => echo.socket.socket(),
+            Kind::Visit(_) => return Ok(()),
         };
         self.poller.watch(socket, id.token())
     }
@@ -245,6 +261,7 @@ impl Peer for Network {
     fn give(&mut self, frame: &mut Frame) -> bool {
         let now = Instant::now();
         loop {
+            self.let_in(now);
             if let Some(reply) = self.replies.pop_front() {
                 *frame = reply;
                 return true;
@@ -268,13 +285,17 @@ impl Peer for Network {
         loop {
             let ready = self.poller.take()?;
             for ready in &ready {
+                if let Some(door) = visitors::door_of(ready.token) {
+                    self.knock(door);
+                    continue;
+                }
                 let id = Id::from_token(ready.token);
                 match self.flows.get(id).map(|flow| &mut flow.kind) {
                     Some(Kind::Tcp(tcp)) => tcp.wake(ready.readable, ready.writable),
                     Some(Kind::Udp(udp)) => udp.wake(ready.readable),
                     Some(Kind::Dns(dns)) => dns.udp.wake(ready.readable),
                     Some(Kind::Echo(echo)) => echo.socket.wake(ready.readable),
-                    None => continue,
+                    Some(Kind::Visit(_)) | None => continue,
                 }
                 self.line_up(id);
             }

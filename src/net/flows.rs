@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::dns::DnsFlow;
 use super::echo::EchoFlow;
+use super::engine::Visit;
 use super::tcp::TcpFlow;
 use super::udp::{SILENCE, UdpFlow};
 use super::wire::Mac;
@@ -73,6 +74,8 @@ pub enum Kind {
     Dns(DnsFlow),
     /// Echo requests.
     Echo(EchoFlow),
+    /// Datagrams of somebody who came by a port of the host's.
+    Visit(Visit),
 }
 
 /// One conversation.
@@ -148,7 +151,8 @@ impl Flows {
             u32::try_from(self.places.len() - 1).expect("there are fewer than MOST_FLOWS")
         });
         let slot = &mut self.places[usize::try_from(place).expect("a usize has 64 bits")];
-        slot.0 = slot.0.wrapping_add(1);
+        // Never 0: that number is no flow's.
+        slot.0 = slot.0.wrapping_add(1).max(1);
         slot.1 = Some(flow);
         let id = Id {
             place,

@@ -22,7 +22,7 @@ use crate::machines::{
     Stream,
 };
 use crate::spec::sentence::sentence;
-use crate::spec::{Restart, RunRequest, RunSpec, Signal, time};
+use crate::spec::{Published, Restart, RunRequest, RunSpec, Signal, time};
 use crate::sys::lock::lock;
 
 /// One run of a machine.
@@ -220,10 +220,16 @@ fn describe_end(state: &mut State, result: &Result<Outcome, Error>, ran: bool) -
     }
     state.exit_code = status;
     state.pid = 0;
+    state.ports.clear();
     status
 }
 
 impl Watch {
+    /// Notes which ports of the host's lead to the machine.
+    pub fn publish(&self, ports: Vec<Published>) {
+        lock(&self.0.state).ports = ports;
+    }
+
     /// Makes the machine reachable.
     pub fn listen(&self, reached: Reached) -> io::Result<()> {
         let control = Control::open(&self.0.folder)?;

@@ -1,12 +1,15 @@
 //! The network of a machine, as its host has it: resolvers, names, and who is who.
 
 use std::fs;
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 
 use husk_init::job::{Addresses, GuestFile, Interface};
 
 use crate::net::{GATEWAY_V4, GATEWAY_V6, GUEST_V4, GUEST_V6, PREFIX_V4, PREFIX_V6};
-use crate::spec::{Network, Networking, RunSpec, VmNetwork};
+use crate::run;
+use crate::spec::{Network, Networking, Published, RunSpec, Transport, VmNetwork};
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
@@ -17,20 +20,63 @@ const MOST_HOSTS: usize = 24 << 10;
 /// Most resolvers (MAXNS of resolv.conf(5)).
 const MOST_RESOLVERS: usize = 3;
 
-/// The far end of the network of `spec`, whose files tell the guest of it; nothing if it has none.
-pub fn of(spec: &mut RunSpec) -> Option<VmNetwork> {
+/// The far end of a machine's network.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What the machine is told; nothing if it has no network.
+    pub network: Option<VmNetwork>,
+    /// Sockets of its published ports.
+    pub doors: Vec<OwnedFd>,
+    /// Where they are.
+    pub published: Vec<Published>,
+}
+
+/// Finds the network of `spec`, whose files tell the guest of it, and opens its ports.
+pub fn find(spec: &mut RunSpec) -> Result<Found, run::Error> {
     if spec.networking.network == Network::None {
-        return None;
+        return Ok(Found::default());
     }
+    let opened: Result<Vec<_>, _> = spec.networking.published.iter().map(open).collect();
+    let (doors, published) = opened?.into_iter().unzip();
+    let network = describe(spec);
+    Ok(Found {
+        network: Some(network),
+        doors,
+        published,
+    })
+}
+
+/// Listens on a port of the host's; where exactly.
+fn open(published: &Published) -> Result<(OwnedFd, Published), run::Error> {
+    let address = published.host;
+    let opened: io::Result<(OwnedFd, SocketAddr)> = match published.transport {
+        Transport::Tcp => TcpListener::bind(address).and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            let address = socket.local_addr()?;
+            Ok((socket.into(), address))
+        }),
+        Transport::Udp => UdpSocket::bind(address).and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            let address = socket.local_addr()?;
+            Ok((socket.into(), address))
+        }),
+    };
+    let (socket, host) = opened.map_err(|source| run::Error::Publish { address, source })?;
+    Ok((socket, Published { host, ..*published }))
+}
+
+fn describe(spec: &mut RunSpec) -> VmNetwork {
     // A host without the file has a resolver on its loopback (resolv.conf(5)).
     let resolv_conf = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
     tell_guest(&mut spec.files, &spec.hostname, &resolv_conf);
     let hosts = fs::read_to_string(HOSTS).unwrap_or_default();
-    Some(VmNetwork {
+    let published = spec.networking.published.iter();
+    VmNetwork {
         egress: spec.networking.egress,
         resolvers: resolvers(&resolv_conf),
         hosts: shorten(hosts),
-    })
+        doors: published.map(|one| (one.guest, one.transport)).collect(),
+    }
 }
 
 /// As many whole lines of /etc/hosts as a machine is told.

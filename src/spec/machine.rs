@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cpus::Cpus;
 use super::mounts::Owner;
-use super::network::Egress;
+use super::network::{Egress, Transport};
 
 /// One run of bytes of the stitched disk: the whole of a file, padded with zeros to `len`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +49,8 @@ pub struct VmNetwork {
     pub resolvers: Vec<IpAddr>,
     /// The host's /etc/hosts.
     pub hosts: String,
+    /// Ports of the machine's that the host listens for; the machine's process gets the sockets, in this order.
+    pub doors: Vec<(u16, Transport)>,
 }
 
 /// A machine: what the VMM needs to know to build it, apart from the open files.

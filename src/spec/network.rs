@@ -1,6 +1,7 @@
 //! What a workload sees of the world, and the world of it.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -60,4 +61,128 @@ pub struct Networking {
     pub asked: bool,
     /// Whom the workload reaches.
     pub egress: Egress,
+    /// Which of its ports are reached by ports of the host's.
+    pub published: Vec<Published>,
+}
+
+/// Most ports of one machine.
+pub const MOST_PUBLISHED: usize = 256;
+
+/// `[IP:][HOST:]GUEST[/tcp|udp]`, where HOST and GUEST may be ranges of one length; without IP only this host's own
+/// programs get in, and without HOST it is a port of the host's choosing.
+pub fn parse_publish(text: &str) -> Result<Vec<Published>, String> {
+    let wrong = |why: &str| format!("--publish `{text}`: {why}, like 8080:80 or 0.0.0.0:53:53/udp");
+    let (ports, transport) = match text.rsplit_once('/') {
+        None => (text, Transport::Tcp),
+        Some((ports, "tcp")) => (ports, Transport::Tcp),
+        Some((ports, "udp")) => (ports, Transport::Udp),
+        Some(_) => return Err(wrong("behind the slash is tcp or udp")),
+    };
+    let (rest, guest) = match ports.rsplit_once(':') {
+        Some((rest, guest)) => (Some(rest), guest),
+        None => (None, ports),
+    };
+    let (address, host) = match rest.map(|rest| rest.rsplit_once(':').unwrap_or(("", rest))) {
+        None => ("", ""),
+        Some(both) => both,
+    };
+    let ip = match address.trim_start_matches('[').trim_end_matches(']') {
+        "" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        address => address
+            .parse()
+            .map_err(|_| wrong("the host's address is no IP address"))?,
+    };
+    let numbers = |text| parse_range(text).ok_or_else(|| wrong("write ports from 1 to 65535"));
+    let guests = numbers(guest)?;
+    let hosts = match host {
+        "" => vec![0; guests.len()],
+        host => numbers(host)?,
+    };
+    if hosts.len() != guests.len() {
+        return Err(wrong("both ranges must have the same length"));
+    }
+    let both = hosts.into_iter().zip(guests);
+    let published = both.map(|(host, guest)| Published {
+        host: SocketAddr::new(ip, host),
+        guest,
+        transport,
+    });
+    Ok(published.collect())
+}
+
+/// `N` or `N-M`.
+fn parse_range(text: &str) -> Option<Vec<u16>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let number = |text: &str| {
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u16>()
+            .ok()
+            .filter(|port| *port > 0 && is_plain)
+    };
+    let (first, last) = (number(first)?, number(last)?);
+    (first <= last).then(|| (first..=last).collect())
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_those_of_this_hosts_own_programs_unless_an_address_is_given() {
+        let table = [
+            ("8080:80", "127.0.0.1:8080 80 tcp"),
+            ("80", "127.0.0.1:0 80 tcp"),
+            ("0.0.0.0:53:53/udp", "0.0.0.0:53 53 udp"),
+            ("10.1.2.3::80/tcp", "10.1.2.3:0 80 tcp"),
+            ("[::1]:8080:80", "[::1]:8080 80 tcp"),
+            ("::1:8080:80", "[::1]:8080 80 tcp"),
+            (
+                "8000-8001:80-81",
+                "127.0.0.1:8000 80 tcp, 127.0.0.1:8001 81 tcp",
+            ),
+        ];
+        for (text, expected) in table {
+            let published = parse_publish(text).unwrap();
+            let shown: Vec<_> = published
+                .iter()
+                .map(|one| format!("{} {} {}", one.host, one.guest, one.transport))
+                .collect();
+            assert_eq!(shown.join(", "), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_port_is_one_line() {
+        for text in [
+            "",
+            ":",
+            "0:80",
+            "80:0",
+            "80:",
+            "65536:80",
+            "a:80",
+            "80/sctp",
+            "host:80:80",
+            "1-2:3",
+            "3-1:3-1",
+            "80:+80",
+            "1:2:3:4",
+        ] {
+            let problem = parse_publish(text).unwrap_err();
+            assert!(problem.starts_with("--publish `"), "{problem}");
+            assert!(
+                problem.ends_with(", like 8080:80 or 0.0.0.0:53:53/udp"),
+                "{problem}"
+            );
+        }
+    }
 }

@@ -86,6 +86,8 @@ pub struct RunRequest {
     pub network: Option<Network>,
     /// Whom it reaches.
     pub egress: Option<Egress>,
+    /// `[IP:]HOST:GUEST[/tcp|udp]` each.
+    pub publish: Vec<String>,
     /// Which wall.
     pub wall: Wall,
     /// Whether husk's own program is part of it.

@@ -12,7 +12,7 @@ use super::cpus::Cpus;
 use super::health::HealthCheck;
 use super::lifecycle::{Lifecycle, Restart};
 use super::mounts::{self, Mount, Owner};
-use super::network::{Network, Networking};
+use super::network::{MOST_PUBLISHED, Network, Networking, parse_publish};
 use super::places::Places;
 use super::request::{Probe, RunRequest};
 use super::signal::Signal;
@@ -130,7 +130,7 @@ impl RunSpec {
         if request.wall != Wall::Vm {
             problems.0.extend(machine_only(&request));
         }
-        let networking = problems.take(networking(&request));
+        let networking = collect_network(&request, &mut problems);
         let places = collect_places(&request, image, &mut problems);
         let stop_signal = problems.take(stop_signal(&request.lifecycle, image));
         let health = problems.take(HealthCheck::new(&request.health, &image.health));
@@ -157,7 +157,7 @@ impl RunSpec {
             memory: memory.unwrap_or(DEFAULT_MEMORY),
             disk,
             cpus: cpus.unwrap_or_default(),
-            networking: networking.unwrap_or_default(),
+            networking,
             kernel: request.kernel,
             initrd: request.initrd,
             kernel_args: request.kernel_args,
@@ -172,16 +172,29 @@ impl RunSpec {
 }
 
 /// What the flags of the network make, if they agree.
-fn networking(request: &RunRequest) -> Result<Networking, String> {
+fn collect_network(request: &RunRequest, problems: &mut Problems) -> Networking {
     let network = request.network.unwrap_or_default();
-    if network == Network::None && request.egress.is_some() {
-        return Err("--egress: there is no way out with --network none; leave it away".to_owned());
-    }
-    Ok(Networking {
+    let parsed = request.publish.iter().map(|text| parse_publish(text));
+    let parsed = parsed.filter_map(|published| problems.take(published));
+    let published: Vec<_> = parsed.flatten().collect();
+    let is_used = request.egress.is_some() || !request.publish.is_empty();
+    let contradiction = match network {
+        Network::None if is_used => {
+            Some("--egress and --publish need a network: leave --network none away")
+        }
+        _ if published.len() > MOST_PUBLISHED => Some("--publish: a machine has 256 ports at most"),
+        _ if request.wall != Wall::Vm && !request.publish.is_empty() => {
+            Some("--publish: a container has no network to be reached by; leave --wall away")
+        }
+        _ => None,
+    };
+    problems.0.extend(contradiction.map(str::to_owned));
+    Networking {
         network,
-        asked: request.network.is_some() || request.egress.is_some(),
+        asked: request.network == Some(Network::User) || is_used,
         egress: request.egress.unwrap_or_default(),
-    })
+        published,
+    }
 }
 
 /// What is mounted in the root, and where.

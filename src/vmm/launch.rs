@@ -69,6 +69,15 @@ impl Launched {
         Ok(Freezer::of(pidfd))
     }
 
+    /// Hands over the sockets of published ports, in the order of the spec's.
+    pub fn listen(&self, doors: &[OwnedFd]) -> Result<(), Error> {
+        for doors in doors.chunks(MAX_FILES) {
+            let files: Vec<_> = doors.iter().map(AsFd::as_fd).collect();
+            self.order(&Order::Listen, &files)?;
+        }
+        Ok(())
+    }
+
     /// Opens what the machine of `spec` needs, and has it built. `halted` is told when the guest halts.
     pub fn build(
         self,

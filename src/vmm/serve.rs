@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -22,9 +23,9 @@ use super::vcpu_thread::VcpuThread;
 use crate::devices::virtio::fs::{self, Owners};
 use crate::devices::virtio::vsock::Connector;
 use crate::kvm::{Exits, Kvm, Vm};
-use crate::net::Setup;
-use crate::spec::VmSpec;
+use crate::net::{DNS_PORT, Door, Setup};
 use crate::spec::sentence::sentence;
+use crate::spec::{VmNetwork, VmSpec};
 use crate::sys::panics;
 use crate::sys::seqpacket::Seqpacket;
 
@@ -65,13 +66,22 @@ fn run_machine(uplink: &Arc<Seqpacket>) -> Result<Stopped, Error> {
     // KVM computes little for it, and waits for some 10 ms: the order comes meanwhile.
     let first = VcpuThread::spawn(0).map_err(Error::Process)?;
     let vm = first.start(move || Ok((Vm::new(&kvm)?, kvm)));
-    let (spec, files, shares) = take_build(uplink)?;
+    let Ordered {
+        spec,
+        files,
+        shares,
+        doors,
+    } = take_build(uplink)?;
     let connector = Uplink::new(Arc::clone(uplink));
     let left = Arc::clone(&connector.left);
-    let parts = Parts {
+    let mut parts = Parts {
         shares: open_shares(&spec, shares)?,
         ..sort_files(&spec, (first, vm), files, Box::new(connector))?
     };
+    let doors = sort_doors(&spec, doors)?;
+    if let Some(network) = &mut parts.network {
+        network.doors = doors;
+    }
     let tell = |report| uplink::send(uplink, &report, &[]).map_err(Error::Process);
     let machine = build(&spec, parts, tell)?;
     let exits = machine.exits.clone();
@@ -81,13 +91,29 @@ fn run_machine(uplink: &Arc<Seqpacket>) -> Result<Stopped, Error> {
     stopped
 }
 
-/// The order to build, its files, and those of the shares, which come before it.
-fn take_build(uplink: &Seqpacket) -> Result<(VmSpec, Vec<OwnedFd>, Vec<OwnedFd>), Error> {
-    let mut shares = Vec::new();
+/// What the parent ordered.
+struct Ordered {
+    spec: VmSpec,
+    files: Vec<OwnedFd>,
+    shares: Vec<OwnedFd>,
+    doors: Vec<OwnedFd>,
+}
+
+/// The order to build, its files, and those of shares and ports, which come before it.
+fn take_build(uplink: &Seqpacket) -> Result<Ordered, Error> {
+    let (mut shares, mut doors) = (Vec::new(), Vec::new());
     loop {
         match next_order(uplink)? {
             (Order::Share, files) => shares.extend(files),
-            (Order::Build(spec), files) => return Ok((spec, files, shares)),
+            (Order::Listen, files) => doors.extend(files),
+            (Order::Build(spec), files) => {
+                return Ok(Ordered {
+                    spec,
+                    files,
+                    shares,
+                    doors,
+                });
+            }
             _ => return Err(misordered()),
         }
     }
@@ -152,7 +178,7 @@ fn watch(
                         // The parent may be gone; then nobody needs to know.
                         let _gone = uplink::send(&uplink, &Report::Admitted { session }, &[]);
                     }
-                    Order::Create | Order::Share | Order::Build(_) => break,
+                    Order::Create | Order::Share | Order::Listen | Order::Build(_) => break,
                 }
             }
             std::process::exit(0);
@@ -167,6 +193,30 @@ fn report_exits(uplink: &Seqpacket, exits: Option<&Exits>) {
         // The parent may be gone; then nobody needs to know.
         let _gone = uplink::send(uplink, &Report::Exits { counts }, &[]);
     }
+}
+
+/// Where the host's resolvers are.
+fn servers(network: &VmNetwork) -> Vec<SocketAddr> {
+    let resolvers = network.resolvers.iter();
+    resolvers.map(|ip| SocketAddr::new(*ip, DNS_PORT)).collect()
+}
+
+/// The sockets of published ports.
+fn sort_doors(spec: &VmSpec, files: Vec<OwnedFd>) -> Result<Vec<Door>, Error> {
+    let wanted = spec
+        .network
+        .as_ref()
+        .map_or(&[][..], |network| &network.doors);
+    if files.len() != wanted.len() {
+        return Err(misordered());
+    }
+    let doors = files.into_iter().zip(wanted);
+    let doors = doors.map(|(socket, &(guest, transport))| Door {
+        socket,
+        guest,
+        transport,
+    });
+    Ok(doors.collect())
 }
 
 /// The order's files: console, kernel, initial RAM disk, one for each piece of the disk, and the disk that
@@ -192,8 +242,9 @@ fn sort_files(
     let written = written.transpose()?;
     let network = spec.network.as_ref().map(|network| Setup {
         egress: network.egress,
-        servers: network.resolvers.clone(),
+        servers: servers(network),
         hosts: network.hosts.clone(),
+        doors: Vec::new(),
     });
     Ok(Parts {
         first,

@@ -4,6 +4,7 @@
 //!  husk run                                   the machine's process
 //!    ├── Create + kvm ──────────────────────────────▶ │
 //!    ├── Share + folders… ──────────────────────────▶ │   if there are any
+//!    ├── Listen + sockets… ─────────────────────────▶ │   if ports are published
 //!    ├── Build{spec} + console, kernel, disk… ──────▶ │
 //!    │ ◀──────────────── Loaded, Created, Built ──────┤   or Failed{text}
 //!    │ ◀──────────── Connected{port} + a socket ──────┤   once per connection of the guest
@@ -40,6 +41,9 @@ pub enum Order {
     /// Take these for the machine's shares: as many messages as there are files for. Files: folders and
     /// files of the host, in the order of the spec's shares.
     Share,
+    /// Let in who comes by these: as many messages as there are files for. Files: sockets that listen, in the
+    /// order of the doors of the spec's network.
+    Listen,
     /// Build and start this machine. Files: the console's pipe, the kernel, the initial RAM disk if
     /// there is one, the disk's pieces, the disk that is written.
     Build(VmSpec),

@@ -145,6 +145,9 @@ impl Network {
             return;
         };
         flow.last = now;
+        if let Kind::Visit(_) = flow.kind {
+            return self.answer_visit(id, payload);
+        }
         let mut moved = false;
         match &mut flow.kind {
             Kind::Udp(udp) => udp.take(payload),

@@ -146,7 +146,7 @@ fn serve_datagram(
                 Err(error) => Served::Refused(error),
             };
         }
-        Kind::Tcp(_) => return Served::Nothing,
+        Kind::Tcp(_) | Kind::Visit(_) => return Served::Nothing,
     };
     let payload = &payload[..payload.len().min(most)];
     wire::write_udp(frame, &at, ports, payload);

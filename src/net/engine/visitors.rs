@@ -1,0 +1,204 @@
+//! Ports of the host's that lead to the guest: who comes in by one is a conversation like any other, begun by us.
+//!
+//! The guest sees who it is, as far as there is an address for it on its cable: clients on the host's own loopback, and
+//! those of IPv6, come from the gateway. The guest is spoken to in IPv4, which every server listens to.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_linger, set_tcp_nodelay};
+use rustix::net::{RecvFlags, SendFlags, SocketFlags, acceptfrom_with, recvfrom, sendto};
+
+use super::{MOST_REPLIES, Network, addressed};
+use crate::net::flows::{Carrier, Id, Key, Kind};
+use crate::net::plan::{GATEWAY_V4, GUEST_MAC, GUEST_V4};
+use crate::net::policy;
+use crate::net::tcp::TcpFlow;
+use crate::net::wire;
+use crate::spec::{Egress, Transport};
+
+/// A socket of the host's that listens, or has datagrams come, for a port of the guest's.
+#[derive(Debug)]
+pub struct Door {
+    /// The socket; it waits for nothing.
+    pub socket: OwnedFd,
+    /// The guest's port.
+    pub guest: u16,
+    /// What comes in.
+    pub transport: Transport,
+}
+
+/// One client of a door for datagrams.
+#[derive(Debug)]
+pub struct Visit {
+    /// Which door.
+    door: usize,
+    /// Who.
+    client: SocketAddr,
+}
+
+/// Events of doors have numbers of their own: no flow is given for the 0th time.
+pub fn token(door: usize) -> u64 {
+    u64::try_from(door).expect("a usize has 64 bits") << 32
+}
+
+/// The door of a token, if it is one's.
+pub fn door_of(token: u64) -> Option<usize> {
+    let is_door = token & u64::from(u32::MAX) == 0;
+    usize::try_from(token >> 32).ok().filter(|_| is_door)
+}
+
+impl Network {
+    /// Watches all doors.
+    pub(super) fn open_doors(&self) -> io::Result<()> {
+        let mut doors = self.doors.iter().enumerate();
+        doors.try_for_each(|(number, door)| self.poller.watch(&door.socket, token(number)))
+    }
+
+    /// Somebody is at a door.
+    pub(super) fn knock(&mut self, door: usize) {
+        if !self.knocking.contains(&door) {
+            self.knocking.push_back(door);
+        }
+    }
+
+    /// Lets in who is at the doors, while the guest takes what they bring.
+    pub(super) fn let_in(&mut self, now: Instant) {
+        while self.replies.len() < MOST_REPLIES / 2
+            && let Some(number) = self.knocking.front().copied()
+        {
+            let Some(door) = self.doors.get(number) else {
+                return;
+            };
+            let more = match door.transport {
+                Transport::Tcp => self.accept(number, now),
+                Transport::Udp => self.hear(number, now),
+            };
+            if !more {
+                self.knocking.pop_front();
+            }
+        }
+    }
+
+    /// One connection; false when nobody waits.
+    fn accept(&mut self, number: usize, now: Instant) -> bool {
+        let door = &self.doors[number];
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (socket, client) = match acceptfrom_with(&door.socket, flags) {
+            Ok((socket, client)) => (socket, client.and_then(|any| any.try_into().ok())),
+            Err(Errno::INTR | Errno::CONNABORTED) => return true,
+            Err(_) => return false,
+        };
+        let guest = SocketAddr::new(GUEST_V4.into(), door.guest);
+        let (Some(client), true) = (client, self.make_room(now)) else {
+            // Refused as if nobody listened.
+            let _as_well = set_socket_linger(&socket, Some(std::time::Duration::ZERO));
+            return true;
+        };
+        // Who sends decides how much at once.
+        let _slower = set_tcp_nodelay(&socket, true);
+        let key = self.visitor(Carrier::Tcp, guest, client);
+        let limits = self.limits(guest.ip());
+        let tcp = TcpFlow::calling(socket, self.random.next(), limits);
+        if let Some(id) = self.begin(key, GUEST_MAC, Kind::Tcp(Box::new(tcp)), now) {
+            self.line_up(id);
+        }
+        true
+    }
+
+    /// One datagram; false when there is none.
+    fn hear(&mut self, number: usize, now: Instant) -> bool {
+        let door = &self.doors[number];
+        let mut buffer = vec![0; 64 << 10];
+        let (len, client) = match recvfrom(&door.socket, &mut *buffer, RecvFlags::empty()) {
+            Ok((_, len, client)) => (len, client.and_then(|any| SocketAddr::try_from(any).ok())),
+            Err(Errno::AGAIN) => return false,
+            // What the guest sent somewhere came to nothing, or we were interrupted.
+            Err(_) => return true,
+        };
+        let guest = SocketAddr::new(GUEST_V4.into(), door.guest);
+        let Some(client) = client else { return true };
+        let Some(peer) = self.find_visit(number, guest, client, now) else {
+            return true;
+        };
+        let at = addressed(GUEST_MAC, peer.ip(), guest.ip());
+        let ports = (peer.port(), guest.port());
+        self.reply(|frame| wire::write_udp(frame, &at, ports, &buffer[..len]));
+        true
+    }
+
+    /// Who `client` of door `number` is for the guest.
+    fn find_visit(
+        &mut self,
+        number: usize,
+        guest: SocketAddr,
+        client: SocketAddr,
+        now: Instant,
+    ) -> Option<SocketAddr> {
+        if let Some(id) = self.visits.get(&(number, client)).copied()
+            && let Some(flow) = self.flows.get(id)
+        {
+            flow.last = now;
+            return Some(flow.key.peer);
+        }
+        if !self.make_room(now) {
+            return None;
+        }
+        // Those of whom nothing was heard for long are forgotten with their flows.
+        let flows = &mut self.flows;
+        self.visits.retain(|_, id| flows.get(*id).is_some());
+        let key = self.visitor(Carrier::Udp, guest, client);
+        let visit = Visit {
+            door: number,
+            client,
+        };
+        let id = self.flows.add(key, GUEST_MAC, Kind::Visit(visit), now);
+        self.visits.insert((number, client), id);
+        Some(key.peer)
+    }
+
+    /// The guest answers a visitor.
+    pub(super) fn answer_visit(&mut self, id: Id, payload: &[u8]) {
+        let Some(flow) = self.flows.get(id) else {
+            return;
+        };
+        if let Kind::Visit(visit) = &flow.kind
+            && let Some(door) = self.doors.get(visit.door)
+        {
+            // Lost, as datagrams are.
+            let _lost = sendto(&door.socket, payload, SendFlags::NOSIGNAL, &visit.client);
+        }
+    }
+
+    /// What the packets of a client have in common: its own address, or the gateway's, and its own port, or a
+    /// free one.
+    fn visitor(&mut self, carrier: Carrier, guest: SocketAddr, client: SocketAddr) -> Key {
+        let own = match client.ip().to_canonical() {
+            IpAddr::V4(address) => {
+                let is_of_cable = address == GUEST_V4 || address == GATEWAY_V4;
+                let is_known = policy::allows(Egress::Any, address.into()) && !is_of_cable;
+                is_known.then_some(address)
+            }
+            IpAddr::V6(_) => None,
+        };
+        let address = IpAddr::V4(own.unwrap_or(GATEWAY_V4));
+        let mut peer = SocketAddr::new(address, client.port());
+        loop {
+            let key = Key {
+                carrier,
+                guest,
+                peer,
+            };
+            if self.flows.find(&key).is_none() {
+                return key;
+            }
+            // Fewer flows than ports: there is one.
+            let [high, low, ..] = self.random.next().to_ne_bytes();
+            let port = u16::from_ne_bytes([high, low]).max(1024);
+            peer = SocketAddr::new(GATEWAY_V4.into(), port);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! A guest: it says what a test wants, and hears what there is.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::net::link::{Frame, Peer};
+use crate::net::plan::{GATEWAY_MAC, GATEWAY_V4, GUEST_MAC, GUEST_V4, GUEST_V6};
+use crate::net::wire::{self, Addressed, Body, Packet, Parsed, Tcp, flag};
+use crate::net::{Network, Setup};
+
+/// How long anything may take here.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub struct Guest {
+    pub network: Network,
+    /// Its port, whatever it speaks.
+    pub port: u16,
+    /// Number of its next byte, and of the far end's.
+    pub seq: u32,
+    pub ack: u32,
+    /// What it says its window is.
+    pub window: u16,
+}
+
+/// A segment that it got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    pub source: u16,
+    pub target: u16,
+    pub from: IpAddr,
+    pub seq: u32,
+    pub ack: u32,
+    pub flags: u8,
+    pub window: u16,
+    pub mss: Option<u16>,
+    pub payload: Vec<u8>,
+}
+
+impl Guest {
+    pub fn of(network: Network) -> Self {
+        Self {
+            network,
+            port: 4000,
+            seq: 7,
+            ack: 0,
+            window: 60000,
+        }
+    }
+
+    pub fn alone() -> Self {
+        Self::of(Network::new(Setup::default(), 1000).unwrap())
+    }
+
+    pub fn with_resolvers(servers: Vec<SocketAddr>) -> Self {
+        let setup = Setup {
+            servers,
+            ..Setup::default()
+        };
+        Self::of(Network::new(setup, 1000).unwrap())
+    }
+
+    fn at(target: IpAddr) -> Addressed {
+        Addressed {
+            from: GUEST_MAC,
+            to: GATEWAY_MAC,
+            source: match target {
+                IpAddr::V4(_) => GUEST_V4.into(),
+                IpAddr::V6(_) => GUEST_V6.into(),
+            },
+            target,
+        }
+    }
+
+    pub fn ping(&mut self, target: IpAddr, kind: u8, rest: [u8; 4], payload: &[u8]) {
+        let mut frame = Frame::default();
+        wire::write_icmp(&mut frame, &Self::at(target), (kind, 0), rest, payload);
+        self.network.take(&frame.bytes);
+    }
+
+    pub fn datagram(&mut self, target: IpAddr, port: u16, payload: &[u8]) {
+        let mut frame = Frame::default();
+        wire::write_udp(&mut frame, &Self::at(target), (self.port, port), payload);
+        self.network.take(&frame.bytes);
+    }
+
+    pub fn segment(
+        &mut self,
+        target: IpAddr,
+        port: u16,
+        flags: u8,
+        seq: u32,
+        ack: u32,
+        payload: &[u8],
+    ) {
+        let is_syn = flags & flag::SYN != 0;
+        let segment = Tcp {
+            source: self.port,
+            target: port,
+            seq,
+            ack,
+            flags,
+            window: self.window,
+            mss: is_syn.then_some(1000),
+            shift: is_syn.then_some(0),
+            payload: &[],
+        };
+        let mut frame = Frame::default();
+        wire::write_tcp(&mut frame, &Self::at(target), &segment, (payload, &[]));
+        self.network.take(&frame.bytes);
+    }
+
+    /// Says something on its connection to the gateway's port 53.
+    pub fn say(&mut self, flags: u8, payload: &[u8]) {
+        let (seq, ack) = (self.seq, self.ack);
+        self.segment(GATEWAY_V4.into(), 53, flags | flag::ACK, seq, ack, payload);
+        let ends = u32::from(flags & flag::FIN != 0);
+        self.seq = seq.wrapping_add(u32::try_from(payload.len()).unwrap() + ends);
+    }
+
+    /// Connects to the gateway's port 53.
+    pub fn connect(&mut self) -> Segment {
+        self.seq = 7;
+        self.segment(GATEWAY_V4.into(), 53, flag::SYN, 7, 0, &[]);
+        let answer = self.wait_segment();
+        assert_eq!(answer.flags, flag::SYN | flag::ACK, "{answer:?}");
+        assert_eq!(answer.ack, 8);
+        self.seq = 8;
+        self.ack = answer.seq.wrapping_add(1);
+        self.say(0, &[]);
+        answer
+    }
+
+    /// The next packet of which `look` makes something; others are not for the test.
+    pub fn wait<T>(&mut self, look: impl Fn(&Packet<'_>) -> Option<T>) -> T {
+        self.until(|guest| guest.hear(&look))
+    }
+
+    /// The same if it is there now.
+    pub fn hear<T>(&mut self, look: impl Fn(&Packet<'_>) -> Option<T>) -> Option<T> {
+        let mut frame = Frame::default();
+        while self.network.give(&mut frame) {
+            if let Some(Parsed::Ip(packet)) = wire::parse(&frame.bytes)
+                && let Some(found) = look(&packet)
+            {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// Lets the network work until `look` finds something.
+    pub fn until<T>(&mut self, mut look: impl FnMut(&mut Self) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.network.poll().unwrap();
+            if let Some(found) = look(self) {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "nothing came");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    pub fn wait_segment(&mut self) -> Segment {
+        self.wait(Segment::of)
+    }
+
+    /// Nothing comes for a while.
+    pub fn hears_nothing(&mut self) {
+        for _ in 0..20 {
+            self.network.poll().unwrap();
+            assert_eq!(self.hear(Segment::of), None);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Takes `count` bytes of its connection, acknowledging each segment.
+    pub fn read(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while bytes.len() < count {
+            let segment = self.wait_segment();
+            if segment.seq == self.ack && !segment.payload.is_empty() {
+                bytes.extend(&segment.payload);
+                self.ack = self
+                    .ack
+                    .wrapping_add(u32::try_from(segment.payload.len()).unwrap());
+                self.say(0, &[]);
+            }
+        }
+        bytes
+    }
+}
+
+impl Segment {
+    pub fn of(packet: &Packet<'_>) -> Option<Self> {
+        let Body::Tcp(tcp) = packet.body else {
+            return None;
+        };
+        Some(Self {
+            source: tcp.source,
+            target: tcp.target,
+            from: packet.source,
+            seq: tcp.seq,
+            ack: tcp.ack,
+            flags: tcp.flags,
+            window: tcp.window,
+            mss: tcp.mss,
+            payload: tcp.payload.to_vec(),
+        })
+    }
+}
