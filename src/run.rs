@@ -122,7 +122,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A port of the host's cannot be published.
-    #[error("--publish: cannot listen on {address}")]
+    #[error("--publish: cannot listen on {address}; if somebody else does, choose another port")]
     Publish {
         /// Where.
         address: SocketAddr,

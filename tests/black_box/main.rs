@@ -17,6 +17,7 @@ mod image_config;
 mod inside;
 mod layers;
 mod machines;
+mod network;
 mod parity;
 mod probe;
 mod signals;

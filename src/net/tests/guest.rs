@@ -121,7 +121,7 @@ impl Guest {
     pub fn connect(&mut self) -> Segment {
         self.seq = 7;
         self.segment(GATEWAY_V4.into(), 53, flag::SYN, 7, 0, &[]);
-        let answer = self.wait_segment();
+        let answer = self.wait_own();
         assert_eq!(answer.flags, flag::SYN | flag::ACK, "{answer:?}");
         assert_eq!(answer.ack, 8);
         self.seq = 8;
@@ -163,6 +163,12 @@ impl Guest {
 
     pub fn wait_segment(&mut self) -> Segment {
         self.wait(Segment::of)
+    }
+
+    /// The next one for its port; others may come for its other connections.
+    pub fn wait_own(&mut self) -> Segment {
+        let port = self.port;
+        self.wait(|packet| Segment::of(packet).filter(|segment| segment.target == port))
     }
 
     /// Nothing comes for a while.

@@ -48,6 +48,7 @@ fn a_client_is_connected_to_the_guest() {
     let ack = ack.wrapping_add(3);
     let last = flag::ACK | flag::FIN;
     guest.segment(GATEWAY_V4.into(), peer, last, 501, ack, b"page");
+    assert_eq!(guest.wait_segment().ack, 506);
     let mut page = String::new();
     client.read_to_string(&mut page).unwrap();
     assert_eq!(page, "page");
