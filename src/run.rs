@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use husk_init::exit::Exit;
-use husk_init::job::{Job, PROBE_PATH};
+use husk_init::job::{Interface, Job, PROBE_PATH};
 use thiserror::Error;
 
 use callers::Reached;
@@ -202,10 +202,7 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
         file: embedded::PROBE,
     });
     let rootfs = store.rootfs(&image, embedded::INIT, probe)?;
-    let kernel = match &spec.kernel {
-        Some(kernel) => kernel.clone(),
-        None => store.kernel(embedded::KERNEL)?,
-    };
+    let kernel = find_kernel(&spec, &store)?;
     let blank = spec
         .disk
         .map(|len| store.blank_disk(embedded::BLANK_DISK, len));
@@ -231,10 +228,7 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
     let topic = Topic {
         boot_deadline: spec.boot_deadline,
         timeout: spec.timeout,
-        job: Job {
-            network: network::interface(&spec.networking),
-            ..build_job(&spec)?
-        },
+        job: build_job(&spec, network::interface(&spec.networking))?,
     };
     let ([stdin, stdout, stderr], watch) = life.open(&spec)?;
     let freezer = launched.freezer()?;
@@ -258,6 +252,14 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
     drop(screen);
     let ending = ending?;
     Ok(Outcome::new(spec.name, ending, Vec::new(), timeline))
+}
+
+/// The one that was asked for, or husk's own.
+fn find_kernel(spec: &RunSpec, store: &Store) -> Result<PathBuf, Error> {
+    match &spec.kernel {
+        Some(kernel) => Ok(kernel.clone()),
+        None => Ok(store.kernel(embedded::KERNEL)?),
+    }
 }
 
 /// The signals that a user sends to this process are for the workload. What tells it of a new size of
@@ -306,7 +308,7 @@ fn run_container(
         memory: spec.memory,
         cpus: spec.cpus,
         asked: spec.asked,
-        job: build_job(&spec)?,
+        job: build_job(&spec, None)?,
         timeout: spec.timeout,
     };
     let mut missing = Vec::new();
@@ -407,7 +409,7 @@ fn find(
     Ok((store, image, spec))
 }
 
-fn build_job(spec: &RunSpec) -> Result<Job, Error> {
+fn build_job(spec: &RunSpec, network: Option<Interface>) -> Result<Job, Error> {
     Ok(Job {
         realtime_ns: 0,
         seed: random()?,
@@ -422,7 +424,7 @@ fn build_job(spec: &RunSpec) -> Result<Job, Error> {
             .collect(),
         shares: mounts::places(&spec.mounts),
         probe: spec.probe,
-        network: None,
+        network,
         process: spec.process.clone(),
     })
 }

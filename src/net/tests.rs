@@ -56,7 +56,7 @@ fn what_the_policy_forbids_is_refused_at_once() {
     let mut guest = Guest::alone();
     let forbidden = ["127.0.0.1", "169.254.169.254", "0.0.0.0", "224.0.0.1"];
     for target in forbidden.map(|text| text.parse::<Ipv4Addr>().unwrap()) {
-        guest.segment(target.into(), 80, flag::SYN, 7, 0, &[]);
+        guest.segment(target.into(), 80, flag::SYN, (7, 0), &[]);
         let (kind, _, quoted) = guest.wait(|packet| icmp(packet.body));
         assert_eq!(kind, icmp_type::UNREACHABLE);
         // The header's target, and the segment's first eight bytes, with its number.
@@ -71,7 +71,7 @@ fn what_the_policy_forbids_is_refused_at_once() {
     }
     let forbidden = ["::1", "fe80::1", "fd00:ec2::254", "::ffff:127.0.0.1"];
     for target in forbidden.map(|text| text.parse::<IpAddr>().unwrap()) {
-        guest.segment(target, 80, flag::SYN, 7, 0, &[]);
+        guest.segment(target, 80, flag::SYN, (7, 0), &[]);
         let (kind, ..) = guest.wait(|packet| icmp(packet.body));
         assert_eq!(kind, icmp_type::V6_UNREACHABLE, "{target}");
     }
@@ -84,7 +84,7 @@ fn without_egress_nobody_is_reached() {
         ..Setup::default()
     };
     let mut guest = Guest::of(Network::new(setup, 1000).unwrap());
-    guest.segment(ELSEWHERE.into(), 80, flag::SYN, 7, 0, &[]);
+    guest.segment(ELSEWHERE.into(), 80, flag::SYN, (7, 0), &[]);
     let (kind, ..) = guest.wait(|packet| icmp(packet.body));
     assert_eq!(kind, icmp_type::UNREACHABLE);
 }
@@ -149,12 +149,12 @@ fn names_of_the_hosts_file_are_answered_here() {
 #[test]
 fn nobody_is_at_the_gateways_other_ports() {
     let mut guest = Guest::alone();
-    guest.segment(GATEWAY_V4.into(), 22, flag::SYN, 7, 0, &[]);
+    guest.segment(GATEWAY_V4.into(), 22, flag::SYN, (7, 0), &[]);
     let reset = guest.wait_segment();
     assert_eq!(reset.flags, flag::RST | flag::ACK);
     assert_eq!(reset.ack, 8);
     // A segment of no connection.
-    guest.segment(GATEWAY_V4.into(), 53, flag::ACK, 7, 99, b"data");
+    guest.segment(GATEWAY_V4.into(), 53, flag::ACK, (7, 99), b"data");
     let reset = guest.wait_segment();
     assert_eq!((reset.flags, reset.seq), (flag::RST, 99));
 }
@@ -173,11 +173,11 @@ fn when_all_places_are_taken_the_next_is_refused_and_datagrams_make_room() {
         guest.connect();
     }
     guest.port = 2000;
-    guest.segment(GATEWAY_V4.into(), 53, flag::SYN, 7, 0, &[]);
+    guest.segment(GATEWAY_V4.into(), 53, flag::SYN, (7, 0), &[]);
     assert_eq!(guest.wait_own().flags, flag::RST | flag::ACK);
     let (mut first, _) = listener.accept().unwrap();
     guest.port = 1000;
-    guest.segment(GATEWAY_V4.into(), 53, flag::RST, guest.seq, 0, &[]);
+    guest.segment(GATEWAY_V4.into(), 53, flag::RST, (guest.seq, 0), &[]);
     // Its end is the far end's, too.
     first.read_exact(&mut [0]).unwrap_err();
     guest.port = 2001;

@@ -82,10 +82,8 @@ pub fn parse_publish(text: &str) -> Result<Vec<Published>, String> {
         Some((rest, guest)) => (Some(rest), guest),
         None => (None, ports),
     };
-    let (address, host) = match rest.map(|rest| rest.rsplit_once(':').unwrap_or(("", rest))) {
-        None => ("", ""),
-        Some(both) => both,
-    };
+    let rest = rest.unwrap_or_default();
+    let (address, host) = rest.rsplit_once(':').unwrap_or(("", rest));
     let ip = match address.trim_start_matches('[').trim_end_matches(']') {
         "" => IpAddr::V4(Ipv4Addr::LOCALHOST),
         address => address

@@ -100,7 +100,7 @@ impl Launched {
         files.extend(initrd.iter().map(AsFd::as_fd));
         files.extend(disk.iter().map(AsFd::as_fd));
         files.extend(written.iter().map(AsFd::as_fd));
-        self.order(&Order::Build(spec.clone()), &files)?;
+        self.order(&Order::Build(Box::new(spec.clone())), &files)?;
         Ok(Ordered {
             process: self.process,
             uplink: self.uplink,

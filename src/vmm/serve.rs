@@ -108,7 +108,7 @@ fn take_build(uplink: &Seqpacket) -> Result<Ordered, Error> {
             (Order::Listen, files) => doors.extend(files),
             (Order::Build(spec), files) => {
                 return Ok(Ordered {
-                    spec,
+                    spec: *spec,
                     files,
                     shares,
                     doors,

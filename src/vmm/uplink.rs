@@ -46,7 +46,7 @@ pub enum Order {
     Listen,
     /// Build and start this machine. Files: the console's pipe, the kernel, the initial RAM disk if
     /// there is one, the disk's pieces, the disk that is written.
-    Build(VmSpec),
+    Build(Box<VmSpec>),
     /// Say how often the guest left its vCPUs, if that is counted.
     ReportExits,
     /// Let the guest open that many connections more, for this session.

@@ -285,7 +285,7 @@ fn invalid(error: WireError) -> io::Error {
 mod tests {
     use super::*;
     use crate::exit::Stage;
-    use crate::job::{GuestFile, Limit, Process, Tmpfs};
+    use crate::job::{Addresses, GuestFile, Interface, Limit, Process, Tmpfs};
 
     fn sample_job() -> Job {
         Job {
@@ -307,6 +307,19 @@ mod tests {
                 path: b"/srv".to_vec(),
                 read_only: true,
             }],
+            network: Some(Interface {
+                required: true,
+                v4: Addresses {
+                    own: vec![10, 0, 0, 2],
+                    gateway: vec![10, 0, 0, 1],
+                    prefix: 30,
+                },
+                v6: Some(Addresses {
+                    own: vec![2; 16],
+                    gateway: vec![1; 16],
+                    prefix: 64,
+                }),
+            }),
             probe: true,
             process: Process {
                 argv: vec![b"sh".to_vec(), b"\xff\xfe".to_vec()],

@@ -88,8 +88,7 @@ impl Guest {
         target: IpAddr,
         port: u16,
         flags: u8,
-        seq: u32,
-        ack: u32,
+        (seq, ack): (u32, u32),
         payload: &[u8],
     ) {
         let is_syn = flags & flag::SYN != 0;
@@ -112,7 +111,13 @@ impl Guest {
     /// Says something on its connection to the gateway's port 53.
     pub fn say(&mut self, flags: u8, payload: &[u8]) {
         let (seq, ack) = (self.seq, self.ack);
-        self.segment(GATEWAY_V4.into(), 53, flags | flag::ACK, seq, ack, payload);
+        self.segment(
+            GATEWAY_V4.into(),
+            53,
+            flags | flag::ACK,
+            (seq, ack),
+            payload,
+        );
         let ends = u32::from(flags & flag::FIN != 0);
         self.seq = seq.wrapping_add(u32::try_from(payload.len()).unwrap() + ends);
     }
@@ -120,7 +125,7 @@ impl Guest {
     /// Connects to the gateway's port 53.
     pub fn connect(&mut self) -> Segment {
         self.seq = 7;
-        self.segment(GATEWAY_V4.into(), 53, flag::SYN, 7, 0, &[]);
+        self.segment(GATEWAY_V4.into(), 53, flag::SYN, (7, 0), &[]);
         let answer = self.wait_own();
         assert_eq!(answer.flags, flag::SYN | flag::ACK, "{answer:?}");
         assert_eq!(answer.ack, 8);

@@ -102,7 +102,7 @@ fn answers_that_nobody_takes_are_lost() {
     let mut guest = Guest::alone();
     let elsewhere: IpAddr = Ipv4Addr::LOCALHOST.into();
     for _ in 0..10_000 {
-        guest.segment(elsewhere, 80, flag::SYN, 1, 0, &[]);
+        guest.segment(elsewhere, 80, flag::SYN, (1, 0), &[]);
     }
     let mut frame = Frame::default();
     let given = std::iter::from_fn(|| guest.network.give(&mut frame).then_some(())).count();

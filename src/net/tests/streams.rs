@@ -85,14 +85,13 @@ fn resets_pass_in_both_directions() {
         GATEWAY_V4.into(),
         53,
         flag::RST,
-        seq.wrapping_add(5),
-        ack,
+        (seq.wrapping_add(5), ack),
         &[],
     );
     guest.say(0, b"x");
     far.read_exact(&mut [0]).unwrap();
     let seq = guest.seq;
-    guest.segment(GATEWAY_V4.into(), 53, flag::RST, seq, ack, &[]);
+    guest.segment(GATEWAY_V4.into(), 53, flag::RST, (seq, ack), &[]);
     let error = far.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 
@@ -114,7 +113,7 @@ fn a_refused_connection_is_refused_to_the_guest() {
     let nobody = listener.local_addr().unwrap();
     drop(listener);
     let mut guest = Guest::with_resolvers(vec![nobody]);
-    guest.segment(GATEWAY_V4.into(), 53, flag::SYN, 7, 0, &[]);
+    guest.segment(GATEWAY_V4.into(), 53, flag::SYN, (7, 0), &[]);
     let reset = guest.wait_segment();
     assert_eq!((reset.flags, reset.ack), (flag::RST | flag::ACK, 8));
 }
@@ -198,8 +197,7 @@ fn what_overtakes_is_dropped_and_asked_for_again() {
         GATEWAY_V4.into(),
         53,
         flag::ACK,
-        seq.wrapping_add(3),
-        ack,
+        (seq.wrapping_add(3), ack),
         b"def",
     );
     let answer = guest.wait_segment();
@@ -210,8 +208,7 @@ fn what_overtakes_is_dropped_and_asked_for_again() {
         GATEWAY_V4.into(),
         53,
         flag::ACK,
-        seq.wrapping_add(1),
-        ack,
+        (seq.wrapping_add(1), ack),
         b"bcdef",
     );
     let mut heard = [0; 6];

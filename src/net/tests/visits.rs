@@ -40,14 +40,14 @@ fn a_client_is_connected_to_the_guest() {
     guest.port = 80;
     let (peer, ack) = (syn.source, syn.seq.wrapping_add(1));
     let both = flag::SYN | flag::ACK;
-    guest.segment(GATEWAY_V4.into(), peer, both, 500, ack, &[]);
+    guest.segment(GATEWAY_V4.into(), peer, both, (500, ack), &[]);
     assert_eq!(guest.wait_segment().ack, 501);
     client.write_all(b"GET").unwrap();
     let request = guest.wait_segment();
     assert_eq!(request.payload, b"GET");
     let ack = ack.wrapping_add(3);
     let last = flag::ACK | flag::FIN;
-    guest.segment(GATEWAY_V4.into(), peer, last, 501, ack, b"page");
+    guest.segment(GATEWAY_V4.into(), peer, last, (501, ack), b"page");
     assert_eq!(guest.wait_segment().ack, 506);
     let mut page = String::new();
     client.read_to_string(&mut page).unwrap();
@@ -62,7 +62,7 @@ fn a_guest_with_nobody_at_the_port_ends_the_client() {
     guest.port = 80;
     let ack = syn.seq.wrapping_add(1);
     let refused = flag::RST | flag::ACK;
-    guest.segment(GATEWAY_V4.into(), syn.source, refused, 0, ack, &[]);
+    guest.segment(GATEWAY_V4.into(), syn.source, refused, (0, ack), &[]);
     assert!(client.read(&mut [0]).map_or(true, |count| count == 0));
 }
 
