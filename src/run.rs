@@ -5,8 +5,8 @@
 mod callers;
 pub mod changes;
 mod embedded;
-mod health;
 pub mod files;
+mod health;
 mod keeper;
 mod life;
 mod mounts;
@@ -34,8 +34,8 @@ use crate::image::{self, Beside, Image, Store};
 use crate::machines;
 use crate::spec::sentence::sentence;
 use crate::spec::{
-    ContainerSpec, Cpus, Ending, FORWARDED, Missing, Network, OciRuntime, RunRequest, RunSpec, Signal,
-    SpecError, VmSpec, Wall,
+    ContainerSpec, Cpus, Ending, FORWARDED, Missing, Network, OciRuntime, RunRequest, RunSpec,
+    Signal, SpecError, VmSpec, Wall,
 };
 use crate::sys::signals;
 use crate::timeline::{Phase, Timeline};

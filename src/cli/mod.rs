@@ -10,8 +10,8 @@ mod doctor;
 mod env;
 mod events;
 mod exec;
-mod health;
 mod export;
+mod health;
 mod help;
 mod images;
 mod inspect;
@@ -45,6 +45,7 @@ use std::process::ExitCode;
 
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::container::{ARCHIVER_VERB, serve_archiver};
 use crate::run::{KEEPER_VERB, keep};
 use crate::vmm;
 
@@ -114,6 +115,7 @@ pub fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     match (words.next(), words.next()) {
         (Some(verb), _) if verb == vmm::MACHINE_VERB => return vmm::serve(),
+        (Some(verb), _) if verb == ARCHIVER_VERB => return serve_archiver(),
         (Some(verb), Some(id)) if verb == KEEPER_VERB => {
             return keep(&id.to_string_lossy());
         }

@@ -19,6 +19,7 @@ mod embedded;
 mod enter;
 mod error;
 mod freezer;
+mod inside;
 mod leash;
 mod program;
 mod reach;
@@ -32,6 +33,7 @@ mod wall;
 
 pub use enter::{Entered, enter};
 pub use error::Error;
+pub use inside::{ARCHIVER_VERB, serve as serve_archiver};
 pub use program::find as find_runtime;
 pub use reach::Reach;
 pub use wall::run;

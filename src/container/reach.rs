@@ -1,11 +1,15 @@
 //! What others do to a container that runs: signals, halting it, the size of its terminal.
 
 use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Child;
 
 use husk_init::job::Size;
 
 use super::console::Console;
 use super::freezer::Freezer;
+use super::inside::archive;
 use super::running::Init;
 use crate::spec::Signal;
 
@@ -13,6 +17,8 @@ use crate::spec::Signal;
 #[derive(Debug)]
 pub struct Reach {
     pub(super) init: Init,
+    /// Where it was made.
+    pub(super) workspace: PathBuf,
     pub(super) freezer: Option<Freezer>,
     pub(super) console: Option<Console>,
 }
@@ -30,6 +36,11 @@ impl Reach {
             (Some(freezer), false) => freezer.thaw(),
             (None, _) => Err(io::ErrorKind::Unsupported.into()),
         }
+    }
+
+    /// Has husk's own archiver work in it, told what by `words`, with `files` as its streams.
+    pub fn archive(&self, words: &[Vec<u8>], files: [OwnedFd; 3]) -> io::Result<Child> {
+        archive(&self.init, &self.workspace, words, files)
     }
 
     /// A size for its terminal, if it has one.

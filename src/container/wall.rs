@@ -150,6 +150,7 @@ impl Leashed<'_> {
         let console = self.console.as_ref().map(Console::try_clone);
         Ok(Reach {
             init: self.init.try_clone()?,
+            workspace: self.spec.workspace.clone(),
             freezer: Freezer::of(&self.spec.id, self.kind),
             console: console.transpose()?,
         })

@@ -93,15 +93,19 @@ impl Callers {
     }
 
     fn exec(&mut self, caller: &Caller, exec: Exec, files: Vec<OwnedFd>) -> Reply {
-        let Reached::Machine(asker, _) = &self.reached else {
-            return refuse("keeps a container, and husk runs more commands in machines only");
+        if self.watch.is_paused() {
+            return refuse("has it paused");
+        }
+        let asker = match &self.reached {
+            Reached::Machine(asker, _) => asker,
+            Reached::Container(reach) if exec.own => return archive(reach, &exec, files, caller),
+            Reached::Container(_) => {
+                return refuse("keeps a container, and husk runs more commands in machines only");
+            }
         };
         let Ok([stdin, stdout, stderr]) = <[OwnedFd; 3]>::try_from(files) else {
             return refuse("wants three files with a command");
         };
-        if self.watch.is_paused() {
-            return refuse("has it paused");
-        }
         if self.session(caller).is_some() {
             return refuse("runs one command for each who calls");
         }
@@ -116,10 +120,12 @@ impl Callers {
         if let Err(error) = listens.spawn(move || pass_on(&answers, &told)) {
             return refuse(&format!("has no thread for it ({error})"));
         }
-        let words = exec.argv.iter().map(|word| String::from_utf8_lossy(word));
-        let command: Vec<_> = words.collect();
-        let action = format!("exec_start: {}", command.join(" "));
-        self.watch.note(&action, &[]);
+        if !exec.own {
+            let words = exec.argv.iter().map(|word| String::from_utf8_lossy(word));
+            let command: Vec<_> = words.collect();
+            let action = format!("exec_start: {}", command.join(" "));
+            self.watch.note(&action, &[]);
+        }
         let session = asker.exec(exec.into(), stdio, sender);
         self.sessions.push((caller.clone(), session));
         Reply::Done
@@ -182,6 +188,30 @@ impl Attend for Callers {
             asker.forsake(session);
         }
         self.sessions.retain(|(other, _)| other != caller);
+    }
+}
+
+/// Has husk's own archiver work in a container.
+fn archive(reach: &container::Reach, exec: &Exec, files: Vec<OwnedFd>, caller: &Caller) -> Reply {
+    let Ok(files) = <[OwnedFd; 3]>::try_from(files) else {
+        return refuse("wants three files with a command");
+    };
+    let begun = reach.archive(&exec.argv, files);
+    let told = caller.clone();
+    let waits = thread::Builder::new().name("archiver".to_owned());
+    let waits = begun.and_then(|mut archiver| {
+        waits.spawn(move || {
+            told.tell(&Reply::Started);
+            let status = archiver.wait().ok().and_then(|ended| ended.code());
+            let killed = 128 + Signal::KILL.number();
+            told.tell(&Reply::Exited {
+                status: status.map_or(killed, |code| u8::try_from(code).unwrap_or(killed)),
+            });
+        })
+    });
+    match waits {
+        Ok(_) => Reply::Done,
+        Err(error) => refuse(&format!("cannot reach into its container ({error})")),
     }
 }
 

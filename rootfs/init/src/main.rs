@@ -32,6 +32,8 @@ use std::os::unix::ffi::OsStringExt;
 
 #[cfg(not(test))]
 use husk_init::archive::program;
+#[cfg(not(test))]
+use husk_init::sys::file;
 
 /// Called by libc itself, with one word, as init, or as a program of init's own ([`archive::program`]). Rust's own start would look at the standard streams, install signal
 /// handlers and map a signal stack: a dozen system calls that a machine with one process can save.
@@ -55,6 +57,9 @@ extern "C" fn main(_count: libc::c_int, words: *const *const libc::c_char) -> li
 #[cold]
 fn beside() -> libc::c_int {
     let words: Vec<_> = env::args_os().map(OsStringExt::into_vec).collect();
-    let upper = env::var_os(program::UPPER).and_then(|path| CString::new(path.into_vec()).ok());
+    let upper = env::var_os(program::UPPER).and_then(|path| {
+        let path = CString::new(path.into_vec()).ok()?;
+        file::open(&path, libc::O_RDONLY | libc::O_DIRECTORY, 0).ok()
+    });
     program::run(&words, upper).into()
 }

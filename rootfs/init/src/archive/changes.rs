@@ -17,46 +17,26 @@ use super::error::Tried;
 use super::pack::{Look, Step, Walk, entry};
 use super::tar::Writer;
 use super::{Entry, Error, Kind};
+use crate::sys;
 use crate::sys::tree::{self, HERE};
-use crate::sys::{self, Result as KernelResult};
 
-const OPAQUE: &CStr = c"trusted.overlay.opaque";
+/// The second is an ordinary user's.
+const OPAQUE: [&CStr; 2] = [c"trusted.overlay.opaque", c"user.overlay.opaque"];
 /// See above.
 const OPAQUE_MARK: &[u8] = b".wh..wh..opq";
 
 const REDIRECT: &CStr = c"trusted.overlay.redirect";
 
-/// The upper directory, and the overlay's own root.
-#[derive(Debug)]
-pub struct Upper {
-    /// Open for reading.
-    pub folder: OwnedFd,
-    /// Where the overlay is mounted, without a slash at its end.
-    pub merged: Vec<u8>,
-}
-
-impl Upper {
-    /// The upper directory at `path`, of the overlay that is the root.
-    pub fn open(path: &CStr) -> KernelResult<Self> {
-        let folder = tree::open(HERE, path, libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
-        Ok(Self {
-            folder,
-            merged: Vec::new(),
-        })
-    }
-}
-
-/// Packs what `upper` has, but not what is at or below one of `hidden`, absolute paths. Without `contents`
+/// Packs what `upper`, the upper directory of the root, has, but not what is at or below one of `hidden`, absolute paths. Without `contents`
 /// every file is empty.
 pub fn pack_changes<W: Write>(
-    upper: Upper,
+    upper: OwnedFd,
     hidden: &[Vec<u8>],
     contents: bool,
     to: &mut Writer<W>,
 ) -> Result<(), Error> {
-    let Upper { folder, merged } = upper;
     let mut walk = Walk::new(to, b"", false);
-    walk.tree(folder, |walk, look| {
+    walk.tree(upper, |walk, look| {
         let path = [b"/", &walk.name[..]].concat();
         if hidden.contains(&path) {
             return Ok(Step::Skip);
@@ -67,7 +47,7 @@ pub fn pack_changes<W: Write>(
                 whiteout(walk)?;
                 Ok(Step::Skip)
             }
-            libc::S_IFDIR => directory(walk, look, &merged),
+            libc::S_IFDIR => directory(walk, look),
             libc::S_IFREG if !contents => {
                 let header = entry(&walk.name, Kind::File, stat);
                 walk.to.begin(&header)?;
@@ -89,23 +69,20 @@ fn whiteout<W: Write>(walk: &mut Walk<'_, W>) -> Result<(), Error> {
 }
 
 /// A directory that hides what the image has there says so.
-fn directory<W: Write>(
-    walk: &mut Walk<'_, W>,
-    (folder, name, _): Look<'_>,
-    merged: &[u8],
-) -> Result<Step, Error> {
+fn directory<W: Write>(walk: &mut Walk<'_, W>, (folder, name, _): Look<'_>) -> Result<Step, Error> {
     let Some(opened) = walk.open_folder(folder, name)? else {
         return Ok(Step::Skip);
     };
     if tree::attribute(&opened, REDIRECT).is_err() {
-        let opaque = tree::attribute(&opened, OPAQUE).is_ok_and(|value| value == b"y");
+        let says = |name: &&CStr| tree::attribute(&opened, name).is_ok_and(|value| value == b"y");
+        let opaque = OPAQUE.iter().any(says);
         return Ok(match opaque {
             true => Step::Marked(OPAQUE_MARK),
             false => Step::Usual,
         });
     }
     // Its content is the image's, from elsewhere: the overlay knows.
-    let path = [merged, b"/", &walk.name].concat();
+    let path = [b"/", &walk.name[..]].concat();
     let start = sys::string(&path).tried("open", &path)?;
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
     let shown = tree::open(HERE, &start, flags, 0).tried("open", &path)?;

@@ -21,7 +21,7 @@ pub mod tar;
 mod tests;
 mod unpack;
 
-pub use changes::{Upper, pack_changes};
+pub use changes::pack_changes;
 pub use error::{Error, Shown};
 pub use pack::{Options, pack};
 pub use place::{Place, Source, directory, place};

@@ -24,6 +24,9 @@ pub struct Options {
 /// Attributes that an archive carries; the others are a file system's own.
 const CARRIED: [&[u8]; 3] = [b"user.", b"security.capability", b"system.posix_acl_"];
 
+/// What an ordinary user's overlay notes for itself.
+const OVERLAY: &[u8] = b"user.overlay.";
+
 /// Most bytes of a file that says it has none, as those of /proc do.
 const MOST_UNSAID: usize = 1 << 20;
 
@@ -335,7 +338,8 @@ fn xattrs(file: &OwnedFd) -> Vec<(Vec<u8>, Vec<u8>)> {
     let carried = |name: &CString| {
         let name = name.to_bytes();
         // Records end their names with `=`.
-        CARRIED.iter().any(|kind| name.starts_with(kind)) && !name.contains(&b'=')
+        let sayable = !name.starts_with(OVERLAY) && !name.contains(&b'=');
+        sayable && CARRIED.iter().any(|kind| name.starts_with(kind))
     };
     let values = names.into_iter().filter(carried).filter_map(|name| {
         let value = tree::attribute(file, &name).ok()?;

@@ -1,16 +1,14 @@
 //! Init's own program beside the workload: it packs and unpacks, on its stdin and stdout, in the machine's
 //! own root. It is init's file, executed once more, so that it needs nothing of the image, and no image can
-//! have another one in its place.
+//! have another one in its place. In a container it is husk's.
 
-use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::error::Tried;
 use super::place::{directory, place};
 use super::tar::{Reader, Writer};
-use super::{Error, Options, Owners, Rules, Source, Unpacking, Upper, pack, pack_changes, unpack};
+use super::{Error, Options, Owners, Rules, Source, Unpacking, pack, pack_changes, unpack};
 
 /// The name that it is called by, where init itself is called by its file.
 pub const NAME: &str = "husk-archiver";
@@ -100,8 +98,8 @@ impl Order {
     }
 }
 
-/// Does what `words` say; the exit status.
-pub fn run(words: &[Vec<u8>], upper: Option<CString>) -> u8 {
+/// Does what `words` say; the exit status. The upper directory of the root is `upper`, open for reading.
+pub fn run(words: &[Vec<u8>], upper: Option<OwnedFd>) -> u8 {
     let done = match Order::read(words) {
         Some(order) => carry_out(order, upper),
         None => Err(Error::Malformed("unknown words")),
@@ -121,7 +119,7 @@ fn own(fd: BorrowedFd<'_>) -> io::Result<File> {
     fd.try_clone_to_owned().map(File::from)
 }
 
-fn carry_out(order: Order, upper: Option<CString>) -> Result<(), Error> {
+fn carry_out(order: Order, upper: Option<OwnedFd>) -> Result<(), Error> {
     match order {
         Order::Pack { path, name, follow } => {
             let options = Options {
@@ -153,8 +151,7 @@ fn carry_out(order: Order, upper: Option<CString>) -> Result<(), Error> {
             unpack(&mut input()?, None, unpacking)
         }
         Order::Changes { contents, hidden } => {
-            let upper = upper.ok_or(Error::Malformed("an init without an upper directory"))?;
-            let upper = Upper::open(&upper).tried("open", b"the changes")?;
+            let upper = upper.ok_or(Error::Malformed("nobody knows what was changed"))?;
             let mut to = output()?;
             pack_changes(upper, &hidden, contents, &mut to)?;
             to.finish().map(drop)
