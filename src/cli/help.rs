@@ -32,9 +32,7 @@ pub fn help(args: &Args, mut command: Command) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
-    use super::super::Cli;
+    use super::super::command_line;
     use super::LESSONS;
 
     #[test]
@@ -47,7 +45,7 @@ mod tests {
             let line = line.split(" #").next().unwrap_or(line);
             let line = line.split(" | ").next().unwrap_or(line);
             let words = std::iter::once("husk").chain(line.split_whitespace());
-            let read = Cli::command().try_get_matches_from(words);
+            let read = command_line().try_get_matches_from(words);
             assert!(read.is_ok(), "`{line}`: {}", read.unwrap_err());
             taught += 1;
         }

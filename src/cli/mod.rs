@@ -41,9 +41,12 @@ mod volume;
 mod wait;
 mod workload;
 
+use std::env::args_os;
+use std::ffi::OsStr;
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
-use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args as _, Command, FromArgMatches, Subcommand};
 
 use crate::container::{ARCHIVER_VERB, serve_archiver};
 use crate::run::{KEEPER_VERB, keep};
@@ -51,19 +54,6 @@ use crate::vmm;
 
 /// husk itself failed; Docker's table.
 const HUSK_FAILED: u8 = 125;
-
-/// Runs every container image in its own micro-VM on KVM.
-#[derive(Debug, Parser)]
-#[command(
-    name = "husk",
-    version,
-    max_term_width = 100,
-    disable_help_subcommand = true
-)]
-struct Cli {
-    #[command(subcommand)]
-    verb: Verb,
-}
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -112,7 +102,7 @@ type Status = Result<u8, output::Failure>;
 pub fn main() -> ExitCode {
     // The process of a machine is this binary too, and so is a keeper; their words are not arguments of
     // people's.
-    let mut words = std::env::args_os().skip(1);
+    let mut words = args_os().skip(1);
     match (words.next(), words.next()) {
         (Some(verb), _) if verb == vmm::MACHINE_VERB => return vmm::serve(),
         (Some(verb), _) if verb == ARCHIVER_VERB => return serve_archiver(),
@@ -121,7 +111,7 @@ pub fn main() -> ExitCode {
         }
         _ => {}
     }
-    completion::answer(Cli::command);
+    completion::answer(command_line);
     match configured().and_then(|command| match read_words(command) {
         Ok(verb) => dispatch(verb),
         Err(status) => Ok(status),
@@ -134,23 +124,57 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The command line without its verbs.
+fn bare() -> Command {
+    Command::new("husk")
+        .about("Runs every container image in its own micro-VM on KVM")
+        .version(env!("CARGO_PKG_VERSION"))
+        .max_term_width(100)
+        .disable_help_subcommand(true)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+}
+
+/// The whole command line.
+fn command_line() -> Command {
+    Verb::augment_subcommands(bare())
+}
+
+/// The command line as far as `verb` needs it, where that is typed often and waited for: to make them all
+/// takes a hundredth of a run.
+fn narrow(verb: &OsStr) -> Option<Command> {
+    let augment = match verb.to_str()? {
+        "run" => run::Args::augment_args,
+        "exec" => exec::Args::augment_args,
+        "ps" => ps::Args::augment_args,
+        _ => return None,
+    };
+    Some(bare().subcommand(augment(Command::new(verb.to_str()?.to_owned()))))
+}
+
 /// The command line, with what the configuration file wants of it.
 fn configured() -> Result<Command, output::Failure> {
-    let command = Cli::command();
-    let Some(path) = settings::default_path() else {
-        return Ok(command);
-    };
-    match settings::read(&path)? {
-        Some(text) => settings::apply(command, &path, &text),
-        None => Ok(command),
+    let path = settings::default_path();
+    let text = path.as_deref().map(settings::read).transpose()?.flatten();
+    match (path, text) {
+        (Some(path), Some(text)) => settings::apply(command_line(), &path, &text),
+        _ => {
+            let verb = args_os().nth(1);
+            Ok(verb
+                .as_deref()
+                .and_then(narrow)
+                .unwrap_or_else(command_line))
+        }
     }
 }
 
 /// The verb that was typed; the exit status when what was typed is none, or asks for help.
 fn read_words(command: Command) -> Result<Verb, u8> {
-    let read = command.try_get_matches();
-    match read.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => Ok(cli.verb),
+    // To take it apart would take longer than to read by it.
+    let mut command = ManuallyDrop::new(command);
+    let read = command.try_get_matches_from_mut(args_os());
+    match read.and_then(|matches| Verb::from_arg_matches(&matches)) {
+        Ok(verb) => Ok(verb),
         Err(error) => {
             // Nobody is left to tell when the terminal is gone.
             let _closed = error.print();
@@ -192,7 +216,7 @@ fn dispatch(verb: Verb) -> Status {
         Verb::Volume(args) => volume::volume(args),
         Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Completion(args) => completion::completion(&args),
-        Verb::Man(args) => man::man(&args, Cli::command()),
-        Verb::Help(args) => help::help(&args, Cli::command()),
+        Verb::Man(args) => man::man(&args, command_line()),
+        Verb::Help(args) => help::help(&args, command_line()),
     }
 }
