@@ -4,6 +4,7 @@
 
 mod background;
 mod bad_input;
+mod changes;
 mod compare;
 mod container;
 mod disk;

@@ -22,7 +22,7 @@ fn probes(said: &Said) -> Vec<String> {
 }
 
 /// An archive of an image FROM scratch: one text file, a user and a command that are not there.
-fn distroless() -> (TempDir, String) {
+pub fn distroless() -> (TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| -> PathBuf { folder.path().join(name) };
     let path = |name: &str| at(name).to_str().unwrap().to_owned();
