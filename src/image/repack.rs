@@ -109,7 +109,7 @@ mod tests {
         let sparse = std::fs::File::create(at("sparse")).unwrap();
         sparse.set_len(1 << 20).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&sparse, b"data", 500_000).unwrap();
-        std::fs::write(at("n".repeat(200)), "long").unwrap();
+        std::fs::write(at(&"n".repeat(200)), "long").unwrap();
         std::os::unix::fs::symlink("t".repeat(150), at("link")).unwrap();
         std::fs::hard_link(at("sparse"), at("zhard")).unwrap();
         for format in ["gnu", "pax", "posix"] {
