@@ -11,6 +11,7 @@
 //! 3  boot, devices       the kernel in memory; virtio
 //! 2  image, kvm          references to root file systems; KVM itself
 //!    volumes             folders that outlive the runs that see them
+//!    net                 the user-mode network: frames of a guest's on one side, sockets on the other
 //!    machines            the machines of this host: their files, names, output, and how to reach them
 //! 1  spec                what to run, as plain data
 //! 0  sys, timeline       the host kernel's words; phases    (and the package husk-init)

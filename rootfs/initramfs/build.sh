@@ -14,8 +14,8 @@ set -eu
 NEEDED="virtio_mmio virtio_blk erofs overlay vmw_vsock_virtio_transport"
 
 # What libcrc32c, and so erofs, asks the kernel for by a name that modules.dep does not have; what
-# every workload expects of a kernel; entropy. Where a kernel has them as modules.
-WELCOME="crc32c_generic unix ipv6 virtio_rng"
+# every workload expects of a kernel; entropy; the network. Where a kernel has them as modules.
+WELCOME="crc32c_generic unix ipv6 virtio_rng virtio_net"
 
 HERE=$(cd "$(dirname "$0")" && pwd)
 [ $# = 2 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }

@@ -44,13 +44,15 @@ fn a_stock_kernel_runs_an_image() {
     if interpreted() {
         return;
     }
-    let script = "uname -r; ls /sys/bus/virtio/devices | wc -l; cat; touch /x && exit 7";
+    let script = "uname -r; ls /sys/bus/virtio/devices | wc -l; cat; \
+        ping -c 1 -W 5 10.117.107.1 | grep -c ' 0% packet loss'; touch /x && exit 7";
     let said = run(&["-i"], &["sh", "-c", script], b"by stdin\n");
     assert_eq!((said.status, said.stderr.as_str()), (7, ""));
     let out = said.out();
     let lines: Vec<_> = out.lines().collect();
     assert!(lines[0].ends_with("-cloud-amd64"), "{out}");
-    assert_eq!(lines[1..], ["3", "by stdin"]);
+    // Disk, socket, entropy and network.
+    assert_eq!(lines[1..], ["4", "by stdin", "1"]);
 }
 
 #[test]

@@ -115,9 +115,9 @@ impl Network {
         let mut buffer = vec![0; 64 << 10];
         let (len, client) = match recvfrom(&door.socket, &mut *buffer, RecvFlags::empty()) {
             Ok((_, len, client)) => (len, client.and_then(|any| SocketAddr::try_from(any).ok())),
-            Err(Errno::AGAIN) => return false,
-            // What the guest sent somewhere came to nothing, or we were interrupted.
-            Err(_) => return true,
+            // An answer of the guest's came to nothing, or we were interrupted.
+            Err(Errno::CONNREFUSED | Errno::INTR) => return true,
+            Err(_) => return false,
         };
         let guest = SocketAddr::new(GUEST_V4.into(), door.guest);
         let Some(client) = client else { return true };

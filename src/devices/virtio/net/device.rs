@@ -158,7 +158,9 @@ impl Desk {
 
     /// Waits for the driver, or for the peer. While a frame waits for buffers, the host's sockets wait.
     fn wait(&self, cable: &mut Cable) -> io::Result<()> {
-        let patience = cable.peer.patience().map(timespec);
+        // The peer's time does not come before the driver's: nothing would be done with it.
+        let patience = (!cable.is_stuck()).then(|| cable.peer.patience()).flatten();
+        let patience = patience.map(timespec);
         let source = cable.peer.source();
         let mut both = [
             PollFd::new(&self.wake, PollFlags::IN),
