@@ -131,7 +131,7 @@ fn take_layer<'s>(
     // What broke off is no layer, whatever the store made of it.
     let done = done
         .recv()
-        .unwrap_or_else(|_| Err(archive::Error::Malformed("nobody read it")));
+        .unwrap_or(Err(archive::Error::Malformed("nobody read it")));
     match (taken, done) {
         // The store knows why it reads no more.
         (Err(error), Err(archive::Error::Stream(closed)))
@@ -151,7 +151,7 @@ fn pack(
     mut changes: Changes<'_, impl Read>,
     mut to: Writer<impl io::Write>,
 ) -> Result<(), archive::Error> {
-    while let Some(change) = changes.next()? {
+    while let Some(change) = changes.next_change()? {
         if let Some(entry) = change.entry {
             check(&entry)?;
             to.copy(&entry, changes.data())?;

@@ -46,7 +46,7 @@ fn list(machine: &mut Machine, order: &Order, files: &Files) -> Result<(), super
 
 fn print(mut changes: Changes<'_, impl io::Read>) -> Result<(), Error> {
     let mut out = BufWriter::new(io::stdout().lock());
-    while let Some(change) = changes.next()? {
+    while let Some(change) = changes.next_change()? {
         let Some(how) = change.how else { continue };
         let line = writeln!(out, "{} /{}", how.letter(), Shown(&change.path));
         match line {

@@ -99,6 +99,8 @@ fn broken(error: TarError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::{self, File};
+    use std::os::unix::fs::{FileExt, symlink};
     use std::process::Command;
 
     /// What GNU tar makes of a folder, in each of its formats.
@@ -106,12 +108,12 @@ mod tests {
     fn archives_of_gnu_tar_are_understood() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let sparse = std::fs::File::create(at("sparse")).unwrap();
+        let sparse = File::create(at("sparse")).unwrap();
         sparse.set_len(1 << 20).unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&sparse, b"data", 500_000).unwrap();
-        std::fs::write(at(&"n".repeat(200)), "long").unwrap();
-        std::os::unix::fs::symlink("t".repeat(150), at("link")).unwrap();
-        std::fs::hard_link(at("sparse"), at("zhard")).unwrap();
+        sparse.write_all_at(b"data", 500_000).unwrap();
+        fs::write(at(&"n".repeat(200)), "long").unwrap();
+        symlink("t".repeat(150), at("link")).unwrap();
+        fs::hard_link(at("sparse"), at("zhard")).unwrap();
         for format in ["gnu", "pax", "posix"] {
             let mut tar = Command::new("tar");
             tar.arg("-C").arg(folder.path());
@@ -127,7 +129,7 @@ mod tests {
                 let mut data = Vec::new();
                 reader.read_to_end(&mut data).unwrap();
                 if entry.name == b"./sparse" {
-                    assert_eq!(data, std::fs::read(at("sparse")).unwrap(), "{format}");
+                    assert_eq!(data, fs::read(at("sparse")).unwrap(), "{format}");
                 }
                 seen.push((entry.kind, entry.name.len(), entry.link.len(), entry.size));
             }

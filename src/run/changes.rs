@@ -96,7 +96,7 @@ impl<'f, R: Read> Changes<'f, R> {
     }
 
     /// The next change; the bytes of its file are in [`Changes::data`].
-    pub fn next(&mut self) -> Result<Option<Change>, Error> {
+    pub fn next_change(&mut self) -> Result<Option<Change>, Error> {
         loop {
             if let Some(change) = self.ready.pop_front() {
                 return Ok(Some(change));

@@ -356,7 +356,8 @@ impl<R: Read> Reader<R> {
     fn skip_rest(&mut self) -> Result<(), Error> {
         let mut sink = [0; 4096];
         while self.left > 0 {
-            self.read(&mut sink)?;
+            let most = usize::try_from(self.left).map_or(sink.len(), |left| left.min(sink.len()));
+            self.read_exact(&mut sink[..most])?;
         }
         let padding = self.padding;
         self.padding = 0;
