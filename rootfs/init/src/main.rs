@@ -24,42 +24,50 @@ mod terminal;
 mod vsock;
 
 #[cfg(not(test))]
-use std::env;
-#[cfg(not(test))]
-use std::ffi::{CStr, CString};
-#[cfg(not(test))]
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::CStr;
 
 #[cfg(not(test))]
 use husk_init::archive::program;
 #[cfg(not(test))]
-use husk_init::sys::file;
+use husk_init::sys::{self, file};
 
 /// Called by libc itself, with one word, as init, or as a program of init's own ([`archive::program`]). Rust's own start would look at the standard streams, install signal
 /// handlers and map a signal stack: a dozen system calls that a machine with one process can save.
 #[cfg(not(test))]
 #[unsafe(no_mangle)]
-extern "C" fn main(_count: libc::c_int, words: *const *const libc::c_char) -> libc::c_int {
+extern "C" fn main(count: libc::c_int, words: *const *const libc::c_char) -> libc::c_int {
     // SAFETY: libc passes at least a null.
     let called = unsafe { *words };
     if !called.is_null() {
         // SAFETY: libc's words end with a zero, and live as long as the process.
         let called = unsafe { CStr::from_ptr(called) };
         if called.to_bytes() == program::NAME.as_bytes() {
-            return beside();
+            return beside(&read_words(count, words));
         }
     }
     pid1::run()
 }
 
-/// Is the program that the words say.
+/// Is the program that the words say; the first is its name, the second where the upper directory is.
 #[cfg(not(test))]
 #[cold]
-fn beside() -> libc::c_int {
-    let words: Vec<_> = env::args_os().map(OsStringExt::into_vec).collect();
-    let upper = env::var_os(program::UPPER).and_then(|path| {
-        let path = CString::new(path.into_vec()).ok()?;
+fn beside(words: &[Vec<u8>]) -> libc::c_int {
+    let upper = words.get(1).and_then(|path| {
+        let path = sys::string(path).ok()?;
         file::open(&path, libc::O_RDONLY | libc::O_DIRECTORY, 0).ok()
     });
-    program::run(&words, upper).into()
+    program::run(words.get(1..).unwrap_or_default(), upper).into()
+}
+
+/// A program's words, as libc has them.
+#[cfg(not(test))]
+#[cold]
+fn read_words(count: libc::c_int, words: *const *const libc::c_char) -> Vec<Vec<u8>> {
+    let read = |number| {
+        // SAFETY: libc counts its words.
+        let word = unsafe { *words.add(number) };
+        // SAFETY: libc's words end with a zero, and live as long as the process.
+        unsafe { CStr::from_ptr(word) }.to_bytes().to_vec()
+    };
+    (0..usize::try_from(count).unwrap_or(0)).map(read).collect()
 }

@@ -8,7 +8,7 @@ use husk_init::job::{Process, Size};
 
 use crate::spawn::spawn;
 use crate::stream::{self, Streams};
-use husk_init::archive::program::UPPER;
+use husk_init::archive::program;
 use husk_init::failure::At;
 use husk_init::sys::{self, file, process};
 use husk_init::user;
@@ -102,11 +102,13 @@ impl Session {
 /// Init's file, called by another name. It finds what the workload wrote behind our descriptor.
 #[cold]
 fn own_program(wanted: &Process, upper: &OwnedFd) -> Result<Program, Failure> {
-    let upper = format!("{UPPER}=/proc/1/fd/{}", upper.as_raw_fd());
-    let argv = wanted.argv.iter().map(|word| sys::string(word));
+    let upper = format!("/proc/1/fd/{}", upper.as_raw_fd());
+    let mut words = vec![program::NAME.as_bytes(), upper.as_bytes()];
+    words.extend(wanted.argv.iter().skip(1).map(Vec::as_slice));
+    let argv = words.into_iter().map(sys::string);
     Ok(Program {
         files: vec![ITSELF.to_owned()],
         argv: argv.collect::<sys::Result<_>>().at(Stage::Exec, b"")?,
-        env: vec![sys::string(upper.as_bytes()).at(Stage::Exec, b"")?],
+        env: Vec::new(),
     })
 }

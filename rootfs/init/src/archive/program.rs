@@ -13,9 +13,6 @@ use super::{Error, Options, Owners, Rules, Source, Unpacking, pack, pack_changes
 /// The name that it is called by, where init itself is called by its file.
 pub const NAME: &str = "husk-archiver";
 
-/// Where it finds the upper directory of the root.
-pub const UPPER: &str = "HUSK_UPPER";
-
 /// What it is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
@@ -98,7 +95,7 @@ impl Order {
     }
 }
 
-/// Does what `words` say; the exit status. The upper directory of the root is `upper`, open for reading.
+/// Does what `words` say, the first of which says nothing; the exit status. The upper directory of the root is `upper`, open for reading.
 pub fn run(words: &[Vec<u8>], upper: Option<OwnedFd>) -> u8 {
     let done = match Order::read(words) {
         Some(order) => carry_out(order, upper),
