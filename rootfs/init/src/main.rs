@@ -65,7 +65,9 @@ fn beside(words: &[Vec<u8>]) -> libc::c_int {
 fn read_words(count: libc::c_int, words: *const *const libc::c_char) -> Vec<Vec<u8>> {
     let read = |number| {
         // SAFETY: libc counts its words.
-        let word = unsafe { *words.add(number) };
+        let place = unsafe { words.add(number) };
+        // SAFETY: and it is one of them.
+        let word = unsafe { *place };
         // SAFETY: libc's words end with a zero, and live as long as the process.
         unsafe { CStr::from_ptr(word) }.to_bytes().to_vec()
     };
