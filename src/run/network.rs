@@ -7,7 +7,9 @@ use std::os::fd::OwnedFd;
 
 use husk_init::job::{Addresses, GuestFile, Interface};
 
-use crate::net::{GATEWAY_V4, GATEWAY_V6, GUEST_V4, GUEST_V6, PREFIX_V4, PREFIX_V6};
+use crate::net::{
+    GATEWAY_V4, GATEWAY_V6, GUEST_MAC, GUEST_V4, GUEST_V6, MTU, PREFIX_V4, PREFIX_V6,
+};
 use crate::run;
 use crate::spec::{Network, Networking, Published, RunSpec, Transport, VmNetwork};
 
@@ -94,6 +96,8 @@ fn shorten(mut hosts: String) -> String {
 pub fn interface(networking: &Networking) -> Option<Interface> {
     (networking.network == Network::User).then(|| Interface {
         required: networking.asked,
+        mac: GUEST_MAC,
+        mtu: MTU,
         v4: Addresses {
             own: GUEST_V4.octets().to_vec(),
             gateway: GATEWAY_V4.octets().to_vec(),

@@ -309,6 +309,8 @@ mod tests {
             }],
             network: Some(Interface {
                 required: true,
+                mac: [1, 2, 3, 4, 5, 6],
+                mtu: 1500,
                 v4: Addresses {
                     own: vec![10, 0, 0, 2],
                     gateway: vec![10, 0, 0, 1],

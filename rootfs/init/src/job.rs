@@ -39,6 +39,10 @@ pub struct Job {
 pub struct Interface {
     /// Whether a kernel without a driver for it is a failure.
     pub required: bool,
+    /// The card's address: to read it from the card costs the guest an exit for each byte.
+    pub mac: [u8; 6],
+    /// Longest packet, bytes.
+    pub mtu: u16,
     /// In IPv4.
     pub v4: Addresses,
     /// In IPv6.
@@ -199,6 +203,8 @@ impl Job {
 impl Interface {
     fn write(&self, out: &mut Writer) {
         out.bool(self.required);
+        self.mac.iter().for_each(|byte| out.u8(*byte));
+        out.u16(self.mtu);
         self.v4.write(out);
         out.bool(self.v6.is_some());
         if let Some(v6) = &self.v6 {
@@ -209,6 +215,8 @@ impl Interface {
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
         Ok(Self {
             required: from.bool()?,
+            mac: from.fixed()?,
+            mtu: from.u16()?,
             v4: Addresses::read(from)?,
             v6: match from.bool()? {
                 true => Some(Addresses::read(from)?),

@@ -35,7 +35,7 @@ fn set_up(index: libc::c_int, interface: &Interface) -> Result<()> {
     if interface.v6.is_some() {
         messages.generate_no_addresses(index);
     }
-    messages.bring_up(index);
+    messages.bring_up(index, interface);
     messages.add_address(index, libc::AF_INET, &interface.v4);
     messages.add_route(index, libc::AF_INET, &interface.v4);
     netlink::request(&socket, &messages.0)?;
@@ -81,10 +81,12 @@ impl Messages {
         self.end(start);
     }
 
-    /// RTM_NEWLINK: up.
-    fn bring_up(&mut self, index: libc::c_int) {
+    /// RTM_NEWLINK: the card's address, the longest packet, and up.
+    fn bring_up(&mut self, index: libc::c_int, interface: &Interface) {
         let start = self.begin(libc::RTM_NEWLINK, 0);
         self.interface(index, libc::IFF_UP);
+        self.attribute(libc::IFLA_ADDRESS, &interface.mac);
+        self.attribute(libc::IFLA_MTU, &u32::from(interface.mtu).to_ne_bytes());
         self.end(start);
     }
 

@@ -13,18 +13,16 @@ use rustix::io::{Errno, read, write};
 use super::cable::Cable;
 use crate::devices::virtio::chain::broken;
 use crate::devices::virtio::device::{Active, Device, Kind};
-use crate::net::{GUEST_MAC, MTU, Peer};
+use crate::net::Peer;
 use crate::sys::lock::lock;
 
 /// Receive and transmit. The driver fills the first before it says a word.
 const QUEUES: [u16; 2] = [256, 256];
 
-/// Feature bits (virtio 1.2, 5.1.3): the driver may leave checksums to us; it takes unfinished ones; the MTU is
-/// given; the address is given; frames may take several buffers.
+/// Feature bits (virtio 1.2, 5.1.3): the driver may leave checksums to us; it takes unfinished ones; frames may
+/// take several buffers. Its address and the longest packet the guest hears from init, so there is no configuration to read.
 const F_CSUM: u64 = 1;
 const F_GUEST_CSUM: u64 = 1 << 1;
-const F_MTU: u64 = 1 << 3;
-const F_MAC: u64 = 1 << 5;
 const F_MRG_RXBUF: u64 = 1 << 15;
 
 /// What the thread is told, and what it says.
@@ -79,20 +77,7 @@ impl Device for Net {
     }
 
     fn features(&self) -> u64 {
-        F_CSUM | F_GUEST_CSUM | F_MTU | F_MAC | F_MRG_RXBUF
-    }
-
-    /// `struct virtio_net_config` (5.1.4): mac [u8; 6], status u16, max_virtqueue_pairs u16, mtu u16.
-    fn read_config(&self, offset: u64, data: &mut [u8]) {
-        let mut config = [0; 12];
-        config[..6].copy_from_slice(&GUEST_MAC);
-        config[10..].copy_from_slice(&MTU.to_le_bytes());
-        let from = usize::try_from(offset)
-            .unwrap_or(usize::MAX)
-            .min(config.len());
-        for (byte, value) in data.iter_mut().zip(&config[from..]) {
-            *byte = *value;
-        }
+        F_CSUM | F_GUEST_CSUM | F_MRG_RXBUF
     }
 
     fn activate(&mut self, active: Active, features: u64) -> io::Result<()> {
