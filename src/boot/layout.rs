@@ -27,6 +27,8 @@ pub const PD: u64 = 0xb000;
 pub const COMMAND_LINE: u64 = 0x20000;
 /// Longest command line, terminator included (`COMMAND_LINE_SIZE` of Linux on x86).
 pub const COMMAND_LINE_MAX: usize = 2048;
+/// The seed of the kernel's random numbers, in the page of the command line.
+pub const SEED: u64 = COMMAND_LINE + COMMAND_LINE_MAX as u64;
 /// Extended BIOS data area: the kernel looks for the MP table in its first KiB.
 pub const EBDA: u64 = 0x9fc00;
 /// ACPI tables: where a BIOS would have its own, and where a kernel looks for the first of them.

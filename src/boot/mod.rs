@@ -33,6 +33,9 @@ pub struct Hardware {
     pub acpi: bool,
 }
 
+/// Bytes for the kernel's random numbers, from before any device is there to give some.
+pub type Seed = [u8; zero_page::SEED_LEN];
+
 /// Puts everything but the kernel itself into memory: command line, MP table, ACPI tables, zero
 /// page.
 pub fn describe(
@@ -41,6 +44,7 @@ pub fn describe(
     kernel: &kernel::Loaded,
     initrd: Option<initrd::Loaded>,
     command_line: &CommandLine,
+    seed: Seed,
 ) -> Result<(), Error> {
     let cpus = hardware.cpus;
     command_line.write(mem)?;
@@ -50,6 +54,7 @@ pub fn describe(
         .then(|| acpi::write(mem, cpus, command_line.devices()))
         .transpose()?;
     let told = zero_page::Told {
+        seed,
         command_line: command_line.byte_len(),
         initrd,
         rsdp,

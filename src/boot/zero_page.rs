@@ -3,12 +3,12 @@
 use linux_loader::bootparam::{boot_e820_entry, boot_params};
 use linux_loader::configurator::linux::LinuxBootConfigurator;
 use linux_loader::configurator::{BootConfigurator, BootParams};
-use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::error::Error;
 use super::initrd;
 use super::kernel::Loaded;
-use super::layout::{COMMAND_LINE, EBDA, HIGH_MEMORY, ZERO_PAGE};
+use super::layout::{COMMAND_LINE, EBDA, HIGH_MEMORY, SEED, ZERO_PAGE};
 use crate::kvm::memory::ranges;
 
 /// `setup_header.header`: "HdrS".
@@ -20,9 +20,16 @@ const UNDEFINED_LOADER: u8 = 0xff;
 /// `boot_e820_entry.type`: usable memory.
 const E820_RAM: u32 = 1;
 
+/// `setup_data.type`: bytes for the kernel's random numbers, which it overwrites.
+const SETUP_RNG_SEED: u32 = 9;
+
+/// So many, as QEMU gives.
+pub const SEED_LEN: usize = 32;
+
 /// What else the page tells.
-#[derive(Debug)]
 pub struct Told {
+    /// Bytes that nobody else knows.
+    pub seed: [u8; SEED_LEN],
     /// Length of the command line, bytes.
     pub command_line: usize,
     /// The initial RAM disk.
@@ -48,6 +55,8 @@ pub fn write(
     params.hdr.cmd_line_ptr = u32::try_from(COMMAND_LINE).expect("the layout is below 4 GiB");
     params.hdr.cmdline_size =
         u32::try_from(told.command_line).expect("a command line is below 2 KiB");
+    params.hdr.setup_data = SEED;
+    write_seed(mem, &told.seed)?;
     params.acpi_rsdp_addr = told.rsdp.unwrap_or(0);
     if let Some(initrd) = told.initrd {
         params.hdr.ramdisk_image = initrd.address;
@@ -64,6 +73,19 @@ pub fn write(
     params.e820_entries = u8::try_from(usable.len()).expect("there are three entries at most");
     let page = BootParams::new(&params, GuestAddress(ZERO_PAGE));
     LinuxBootConfigurator::write_bootparams(&page, mem)
+        .map_err(|error| Error::Load(error.to_string()))
+}
+
+/// The one `struct setup_data`: next, type, length, data.
+fn write_seed(mem: &GuestMemoryMmap, seed: &[u8; SEED_LEN]) -> Result<(), Error> {
+    let len = u32::try_from(SEED_LEN).unwrap_or(u32::MAX);
+    let parts = [
+        &0_u64.to_le_bytes()[..],
+        &SETUP_RNG_SEED.to_le_bytes(),
+        &len.to_le_bytes(),
+        seed,
+    ];
+    mem.write_slice(&parts.concat(), GuestAddress(SEED))
         .map_err(|error| Error::Load(error.to_string()))
 }
 

@@ -85,6 +85,10 @@ pub fn build(
     let reset = EventFd::new(0).map_err(no_event)?;
     let ports = Arc::new(wire_ports(&vm, parts.console, &reset)?);
     let mut devices = new_devices(parts.disk, parts.connector)?;
+    if spec.kernel_is_foreign {
+        // Our own has all that it needs from the boot on: its seed, and then init's.
+        devices.push(Box::new(Rng::default()));
+    }
     if !parts.shares.is_empty() {
         devices.push(Box::new(share(parts.shares)?));
     }
@@ -159,7 +163,12 @@ fn describe(
         cpus,
         acpi: spec.kernel_is_foreign,
     };
-    boot::describe(mem, &hardware, kernel, initrd, command_line)
+    let mut seed = boot::Seed::default();
+    getrandom::fill(&mut seed).map_err(|error| Error::Host {
+        what: "random bytes",
+        source: error.into(),
+    })?;
+    boot::describe(mem, &hardware, kernel, initrd, command_line, seed)
         .map_err(|source| in_boot(spec, source))
 }
 
@@ -198,7 +207,6 @@ fn new_devices(
     Ok(vec![
         Box::new(Block::new(Stitched::new(disk))),
         Box::new(vsock),
-        Box::new(Rng::default()),
     ])
 }
 
