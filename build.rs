@@ -24,6 +24,7 @@ fn main() {
         "rootfs/probe/src",
         "rootfs/probe/Cargo.toml",
         "Cargo.lock",
+        "Cargo.toml",
         KERNEL,
         LOCK,
     ] {

@@ -15,7 +15,7 @@ use crate::devices::virtio::device::{Active, Device, Kind};
 
 /// Receive, transmit, events (5.10.2). The driver fills the first before it says a word: a page of
 /// the guest's memory for each of its buffers.
-const QUEUES: [u16; 3] = [64, 256, 16];
+const QUEUES: [u16; 3] = [16, 256, 16];
 const RECEIVE: usize = 0;
 const TRANSMIT: usize = 1;
 
