@@ -123,13 +123,11 @@ fn send(driver: &mut Driver, header: [u8; HEADER], frame: &[u8]) {
 }
 
 #[test]
-fn the_driver_learns_address_and_mtu() {
+fn there_is_nothing_to_read_from_the_card() {
     let mut driver = Driver::new(Net::new(Box::new(Desk::new())).unwrap());
     assert_eq!(driver.read(reg::DEVICE_ID), 1);
     let words = [0, 4, 8].map(|at| driver.read(reg::CONFIG + at));
-    assert_eq!(words[0].to_le_bytes(), [0x6a, b'h', b'u', b's']);
-    assert_eq!(words[1].to_le_bytes()[..2], [b'k', 2]);
-    assert_eq!(words[2] >> 16, 65520);
+    assert_eq!(words, [0; 3]);
 }
 
 #[test]
