@@ -387,7 +387,8 @@ fn enroll(
     life: &mut Life,
     timeline: &mut Timeline,
 ) -> Result<(Store, Image, RunSpec), Error> {
-    let kept = request.clone();
+    let mut kept = request.clone();
+    keeper::make_absolute(&mut kept)?;
     let (store, image, mut spec) = find(reference, request, life.id().short(), timeline)?;
     life.enroll(reference, kept, &image, &mut spec)?;
     timeline.end(Phase::Spec);

@@ -13,6 +13,7 @@
 //! process of its own, and the keeper waits for it.
 
 use std::cell::Cell;
+use std::env;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -28,7 +29,9 @@ use super::life::{Life, needs_supervisor, register};
 use super::{Error, find, run_once};
 use crate::image::{Image, Store};
 use crate::machines::{Control, Held, Id, Lock, Machines, Reply, Request, State, Status};
-use crate::spec::{Backoff, Missing, OciRuntime, RunRequest, Signal, Wall, time};
+use crate::spec::{
+    Backoff, Missing, OciRuntime, RunRequest, Signal, Wall, anchor_mount, anchor_volume, time,
+};
 use crate::sys::fork::{fork, keep_only};
 use crate::timeline::Timeline;
 
@@ -117,13 +120,31 @@ fn name_of(reference: &str, image: &Image) -> String {
     }
 }
 
-/// A keeper's working directory is none of the user's.
-fn make_absolute(request: &mut RunRequest) -> io::Result<()> {
+/// A keeper's working directory is none of the user's, and neither is that in which a machine is started
+/// again.
+pub(super) fn make_absolute(request: &mut RunRequest) -> io::Result<()> {
     for path in [&mut request.kernel, &mut request.initrd]
         .into_iter()
         .flatten()
     {
         *path = path::absolute(&*path)?;
+    }
+    let mut places = request.volumes.iter().chain(&request.mounts);
+    if places.any(|place| place.contains('.')) {
+        let here = env::current_dir()?;
+        // One that is no text cannot be part of what is typed.
+        let here = here.to_str().ok_or(io::ErrorKind::InvalidFilename)?;
+        let anchor = |text: &mut String, anchor: fn(&str, &str) -> String| {
+            *text = anchor(text, here);
+        };
+        request
+            .volumes
+            .iter_mut()
+            .for_each(|text| anchor(text, anchor_volume));
+        request
+            .mounts
+            .iter_mut()
+            .for_each(|text| anchor(text, anchor_mount));
     }
     if let Wall::Container(OciRuntime::Program(program)) = &mut request.wall
         && program.components().count() > 1

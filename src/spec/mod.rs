@@ -38,7 +38,7 @@ pub use health::{HealthCheck, HealthRequest, ImageHealth};
 pub use lifecycle::{Backoff, Lifecycle, Restart, STOP_TIMEOUT};
 pub use limits::limit_name;
 pub use machine::{Piece, Share, VmNetwork, VmSpec, Written};
-pub use mounts::{Mount, Origin, Owner, check_volume_name};
+pub use mounts::{Mount, Origin, Owner, anchor_mount, anchor_volume, check_volume_name};
 pub use network::{Egress, Network, Networking, Published, Transport, parse_publish};
 pub use request::{EnvWord, Probe, RunRequest};
 pub use run::{RunSpec, SpecError, check_name};

@@ -244,6 +244,25 @@ fn parse_id(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("id `{text}`: write a number"))
 }
 
+/// What was typed behind `-v` in the directory `here`, for who reads it elsewhere.
+pub fn anchor_volume(text: &str, here: &str) -> String {
+    match text.split_once(':') {
+        Some((source, rest)) if source.starts_with('.') => format!("{here}/{source}:{rest}"),
+        _ => text.to_owned(),
+    }
+}
+
+/// What was typed behind `--mount` in the directory `here`, for who reads it elsewhere.
+pub fn anchor_mount(text: &str, here: &str) -> String {
+    let words = text.split(',').map(|word| match word.split_once('=') {
+        Some((key @ ("source" | "src"), path)) if path.starts_with('.') => {
+            format!("{key}={here}/{path}")
+        }
+        _ => word.to_owned(),
+    });
+    words.collect::<Vec<_>>().join(",")
+}
+
 /// A path if it looks like one, else a volume's name.
 fn parse_source(source: &str) -> Result<Origin, String> {
     if source.starts_with(['/', '.']) {
@@ -384,5 +403,22 @@ mod tests {
             let problem = parse_mount(text).unwrap_err();
             assert!(problem.contains(word), "{text}: {problem}");
         }
+    }
+
+    #[test]
+    fn what_was_typed_in_a_directory_is_found_from_everywhere() {
+        for (typed, anchored) in [
+            ("./x:/a:ro", "/home/me/./x:/a:ro"),
+            ("../x:/a", "/home/me/../x:/a"),
+            ("/x:/a", "/x:/a"),
+            ("name:/a", "name:/a"),
+            ("/a", "/a"),
+        ] {
+            assert_eq!(anchor_volume(typed, "/home/me"), anchored);
+        }
+        let typed = "type=bind,src=./x,target=/a";
+        assert_eq!(anchor_mount(typed, "/h"), "type=bind,src=/h/./x,target=/a");
+        let typed = "type=volume,source=x,target=/./a";
+        assert_eq!(anchor_mount(typed, "/h"), typed);
     }
 }

@@ -3,11 +3,11 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::husk::{Husk, WALLS, Wall, tool};
+use crate::husk::{Husk, WALLS, Wall, said, tool};
 
 /// A folder to share, `share/`, and what lies beside it.
 struct Folder(TempDir);
@@ -279,4 +279,34 @@ fn a_wrong_mount_is_one_clear_line() {
         .behind(Wall::Container)
         .say(&["run", "-v", &owned, "busybox", "true"])
         .is_one_clear_line(&["uid="]);
+}
+
+#[test]
+fn a_folder_named_from_here_is_that_one_wherever_the_machine_is_started_from() {
+    let husk = Husk::fresh().behind(Wall::Container);
+    let here = tempfile::tempdir().unwrap();
+    fs::create_dir(here.path().join("folder")).unwrap();
+    fs::write(here.path().join("folder/file"), "this\n").unwrap();
+    let from = |folder: &Path, args: &[&str]| {
+        let said = said(husk.command(args).current_dir(folder).output().unwrap());
+        assert_eq!((said.status, said.stderr.as_str()), (0, ""));
+        said.out()
+    };
+    let run = [
+        "run",
+        "-d",
+        "--name",
+        "near",
+        "-v",
+        "./folder:/data",
+        "busybox",
+        "cat",
+        "/data/file",
+    ];
+    from(here.path(), &run);
+    assert_eq!(from(Path::new("/"), &["wait", "near"]), "0\n");
+    from(Path::new("/"), &["start", "near"]);
+    from(Path::new("/"), &["wait", "near"]);
+    assert_eq!(husk.say(&["logs", "near"]).out(), "this\nthis\n");
+    from(Path::new("/"), &["rm", "near"]);
 }
