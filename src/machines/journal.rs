@@ -83,8 +83,8 @@ pub(super) fn trim(machines: BorrowedFd<'_>) -> io::Result<()> {
 #[derive(Debug)]
 pub struct Journal {
     machines: OwnedFd,
-    /// Those to read before the one that grows.
-    past: Vec<File>,
+    /// The one to read before the one that grows.
+    past: Option<File>,
     current: Option<BufReader<File>>,
     /// The beginning of a line whose writer is not done.
     torn: Vec<u8>,
@@ -93,7 +93,7 @@ pub struct Journal {
 impl Journal {
     /// From the oldest that is known, in the folder `machines`.
     pub(super) fn open(machines: OwnedFd) -> io::Result<Self> {
-        let past = open(&machines, BEFORE)?.into_iter().collect();
+        let past = open(&machines, BEFORE)?;
         Ok(Self {
             machines,
             past,
@@ -106,7 +106,7 @@ impl Journal {
     pub fn advance(&mut self) -> io::Result<Option<Event>> {
         loop {
             if self.current.is_none() {
-                let next = match self.past.pop() {
+                let next = match self.past.take() {
                     None => open(&self.machines, NAME)?,
                     next => next,
                 };

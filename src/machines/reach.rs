@@ -26,13 +26,8 @@ impl Machine {
     /// Gives the workload a signal.
     pub fn signal(&mut self, signal: Signal) -> Result<(), Error> {
         let number = signal.number();
-        let Some(line) = self.line(Instant::now().checked_add(PATIENCE))? else {
-            return Err(match self.kept {
-                true => self.keeper("does not listen"),
-                false => Error::NotRunning(self.record.name.clone()),
-            });
-        };
-        match self.ask(&line, &Request::Signal { number })? {
+        let line = self.reach()?;
+        match self.ask(&line, &Request::Signal { number }, &[])? {
             Answer::Reply(Reply::Refused { text }) => Err(self.keeper(&text)),
             Answer::Late => Err(self.keeper("does not answer")),
             // Done; or the machine, or the whole keeper, came to an end meanwhile.
@@ -42,65 +37,30 @@ impl Machine {
 
     /// Halts everything in the machine, or lets it go on.
     pub fn pause(&mut self, paused: bool) -> Result<(), Error> {
-        let name = self.record.name.clone();
+        let name = || self.record.name.clone();
         match (self.state.status, paused) {
-            (Status::Paused, true) => return Err(Error::Paused(name)),
-            (Status::Running, false) => return Err(Error::NotPaused(name)),
+            (Status::Paused, true) => return Err(Error::Paused(name())),
+            (Status::Running, false) => return Err(Error::NotPaused(name())),
             _ => {}
         }
-        let Some(line) = self.line(Instant::now().checked_add(PATIENCE))? else {
-            return Err(Error::NotRunning(name));
+        let request = match paused {
+            true => Request::Pause,
+            false => Request::Unpause,
         };
-        let request = if paused {
-            Request::Pause
-        } else {
-            Request::Unpause
-        };
-        match self.ask(&line, &request)? {
-            Answer::Reply(Reply::Done) => Ok(()),
-            Answer::Reply(Reply::Refused { text }) => Err(self.keeper(&text)),
-            Answer::Late => Err(self.keeper("does not answer")),
-            Answer::Reply(_) | Answer::Gone => Err(Error::NotRunning(name)),
-        }
+        self.order(&request, &[]).map(drop)
     }
 
     /// Has `exec` run beside the workload, with `files` as its streams; what becomes of it is said on the
     /// connection.
     pub fn exec(&mut self, exec: Exec, files: &[BorrowedFd<'_>; 3]) -> Result<Line, Error> {
-        if self.state.status == Status::Paused {
-            return Err(Error::Paused(self.record.name.clone()));
-        }
-        let Some(line) = self.line(Instant::now().checked_add(PATIENCE))? else {
-            return Err(match self.kept {
-                true => self.keeper("does not listen"),
-                false => Error::NotRunning(self.record.name.clone()),
-            });
-        };
-        let answer = line.ask(&Request::Exec(exec), files);
-        match answer.map_err(failed("ask the keeper of", self.folder.path()))? {
-            Answer::Reply(Reply::Done) => Ok(line),
-            Answer::Reply(Reply::Refused { text }) => Err(self.keeper(&text)),
-            Answer::Late => Err(self.keeper("does not answer")),
-            Answer::Reply(_) | Answer::Gone => Err(Error::NotRunning(self.record.name.clone())),
-        }
+        self.is_not_paused()?;
+        self.order(&Request::Exec(exec), files)
     }
 
     /// Has `typed` typed to the workload; the end of the machine is said on the connection.
     pub fn attach(&mut self, typed: BorrowedFd<'_>) -> Result<Line, Error> {
-        let name = self.record.name.clone();
-        if self.state.status == Status::Paused {
-            return Err(Error::Paused(name));
-        }
-        let Some(line) = self.line(Instant::now().checked_add(PATIENCE))? else {
-            return Err(Error::NotRunning(name));
-        };
-        let answer = line.ask(&Request::Attach, &[typed]);
-        match answer.map_err(failed("ask the keeper of", self.folder.path()))? {
-            Answer::Reply(Reply::Done) => Ok(line),
-            Answer::Reply(Reply::Refused { text }) => Err(self.keeper(&text)),
-            Answer::Late => Err(self.keeper("does not answer")),
-            Answer::Reply(_) | Answer::Gone => Err(Error::NotRunning(name)),
-        }
+        self.is_not_paused()?;
+        self.order(&Request::Attach, &[typed])
     }
 
     /// Waits until the machine has ended for good, or for `limit`; its exit code.
@@ -199,8 +159,40 @@ impl Machine {
         }
     }
 
-    fn ask(&self, line: &Line, request: &Request) -> Result<Answer, Error> {
-        let answer = line.ask(request, &[]);
+    /// A connection to the keeper of a machine that runs.
+    fn reach(&mut self) -> Result<Line, Error> {
+        let line = self.line(Instant::now().checked_add(PATIENCE))?;
+        line.ok_or_else(|| match self.kept {
+            true => self.keeper("does not listen"),
+            false => Error::NotRunning(self.record.name.clone()),
+        })
+    }
+
+    /// Has the keeper do what only a machine that runs can; the connection on which it is done.
+    fn order(&mut self, request: &Request, files: &[BorrowedFd<'_>]) -> Result<Line, Error> {
+        let line = self.reach()?;
+        match self.ask(&line, request, files)? {
+            Answer::Reply(Reply::Done) => Ok(line),
+            Answer::Reply(Reply::Refused { text }) => Err(self.keeper(&text)),
+            Answer::Late => Err(self.keeper("does not answer")),
+            Answer::Reply(_) | Answer::Gone => Err(Error::NotRunning(self.record.name.clone())),
+        }
+    }
+
+    fn is_not_paused(&self) -> Result<(), Error> {
+        match self.state.status {
+            Status::Paused => Err(Error::Paused(self.record.name.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    fn ask(
+        &self,
+        line: &Line,
+        request: &Request,
+        files: &[BorrowedFd<'_>],
+    ) -> Result<Answer, Error> {
+        let answer = line.ask(request, files);
         answer.map_err(failed("ask the keeper of", self.folder.path()))
     }
 

@@ -18,7 +18,8 @@ fn container() -> Husk {
     Husk::fresh().behind(Wall::Container)
 }
 
-fn well(said: Said) -> String {
+/// What it printed; it must succeed, and say nothing on stderr.
+pub fn well(said: Said) -> String {
     assert_eq!(
         (said.status, said.stderr.as_str()),
         (0, ""),

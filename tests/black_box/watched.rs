@@ -5,21 +5,12 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::husk::{Husk, Said, WALLS, Wall, said};
+use crate::background::well;
+use crate::husk::{Husk, WALLS, Wall, said};
 use crate::image_config::build;
 
 /// Says a number, and the next one a tenth of a second later.
 const COUNT: &str = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done";
-
-fn well(said: Said) -> String {
-    assert_eq!(
-        (said.status, said.stderr.as_str()),
-        (0, ""),
-        "{}",
-        said.out()
-    );
-    said.out()
-}
 
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let patience = Instant::now() + Duration::from_secs(90);
