@@ -13,7 +13,7 @@ use super::Status as ExitStatus;
 use super::machines::{REFUSED, refused};
 use super::output::Failure;
 use super::typing::{follow_size, type_on};
-use crate::machines::{Answer, Cursor, Error, Growth, Line, Machine, Reply, Request, Stream};
+use crate::machines::{Answer, Cursor, Growth, Line, Machine, Reply, Request, Stream};
 use crate::run;
 use crate::spec::{DETACH_KEYS, DetachKeys, FORWARDED, Signal};
 use crate::sys::signals;
@@ -46,7 +46,7 @@ const OFTEN: Duration = Duration::from_millis(50);
 pub fn attach(args: &Args) -> ExitStatus {
     let machine = run::machines()?.find(&args.machine).map_err(refused)?;
     if !machine.kept {
-        return Err(refused(Error::NotRunning(machine.record.name)));
+        return Err(refused(machine.not_running()));
     }
     let shown = Shown::open(&machine)?.skip()?;
     let habits = Habits {

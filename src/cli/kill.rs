@@ -3,7 +3,6 @@
 use super::Status as ExitStatus;
 use super::machines::{REFUSED, each, refused};
 use super::output::Failure;
-use crate::machines::Error;
 use crate::spec::Signal;
 
 /// Give the workloads of machines a signal: SIGKILL, when nothing is said
@@ -24,8 +23,7 @@ pub fn kill(args: &Args) -> ExitStatus {
         signal.map_err(|why| Failure::new(format!("--signal {why}")).with_status(REFUSED))?;
     each(&args.machines, |_, mut machine| {
         if !machine.kept {
-            let name = machine.record.name.clone();
-            return Err(refused(Error::NotRunning(name)));
+            return Err(refused(machine.not_running()));
         }
         let done = match signal {
             Signal::KILL => machine.end(),

@@ -2,7 +2,6 @@
 
 use super::Status as ExitStatus;
 use super::machines::{each, refused};
-use crate::machines::Error;
 
 /// Halt everything in machines, until they are unpaused
 #[derive(Debug, clap::Args)]
@@ -25,8 +24,7 @@ pub fn unpause(args: &Args) -> ExitStatus {
 fn set(args: &Args, paused: bool) -> ExitStatus {
     each(&args.machines, |_, mut machine| {
         if !machine.kept {
-            let name = machine.record.name.clone();
-            return Err(refused(Error::NotRunning(name)));
+            return Err(refused(machine.not_running()));
         }
         machine.pause(paused).map_err(refused)
     })

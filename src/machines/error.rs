@@ -39,8 +39,16 @@ pub enum Error {
     #[error("machine `{0}` is running: stop it first, or add -f")]
     Running(String),
     /// It does not run, and must.
-    #[error("machine `{0}` is not running: `husk start` starts it")]
-    NotRunning(String),
+    #[error(
+        "machine `{name}` is not running{}: `husk start` starts it",
+        .why.as_ref().map_or_else(String::new, |why| format!(" ({why})"))
+    )]
+    NotRunning {
+        /// The machine.
+        name: String,
+        /// What ended it, where that was not its workload.
+        why: Option<String>,
+    },
     /// It is halted.
     #[error("machine `{0}` is paused: `husk unpause` lets it go on")]
     Paused(String),

@@ -95,7 +95,7 @@ impl Machine {
         match self.signal(signal) {
             Ok(()) if self.wait(limit)?.is_some() => return Ok(()),
             Ok(()) | Err(Error::Keeper { .. }) => {}
-            Err(Error::NotRunning(_)) => return Ok(()),
+            Err(Error::NotRunning { .. }) => return Ok(()),
             Err(other) => return Err(other),
         }
         self.end()
@@ -106,7 +106,7 @@ impl Machine {
         match self.signal(Signal::KILL) {
             Ok(()) if self.wait(Some(AFTER_KILL))?.is_some() => return Ok(()),
             Ok(()) | Err(Error::Keeper { .. }) => {}
-            Err(Error::NotRunning(_)) => return Ok(()),
+            Err(Error::NotRunning { .. }) => return Ok(()),
             Err(other) => return Err(other),
         }
         self.kill_keeper()
@@ -164,7 +164,7 @@ impl Machine {
         let line = self.line(Instant::now().checked_add(PATIENCE))?;
         line.ok_or_else(|| match self.kept {
             true => self.keeper("does not listen"),
-            false => Error::NotRunning(self.record.name.clone()),
+            false => self.not_running(),
         })
     }
 
@@ -175,7 +175,19 @@ impl Machine {
             Answer::Reply(Reply::Done) => Ok(line),
             Answer::Reply(Reply::Refused { text }) => Err(self.keeper(&text)),
             Answer::Late => Err(self.keeper("does not answer")),
-            Answer::Reply(_) | Answer::Gone => Err(Error::NotRunning(self.record.name.clone())),
+            Answer::Reply(_) | Answer::Gone => {
+                self.refresh()?;
+                Err(self.not_running())
+            }
+        }
+    }
+
+    /// What is said of a machine that would have to run.
+    pub fn not_running(&self) -> Error {
+        let why = self.state.error.lines().next();
+        Error::NotRunning {
+            name: self.record.name.clone(),
+            why: why.map(|line| line.trim_end_matches(':').to_owned()),
         }
     }
 

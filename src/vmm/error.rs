@@ -50,7 +50,7 @@ pub enum Error {
     #[error("{}", describe(.0, "the guest"))]
     Refused(Failure),
     /// The guest kernel panicked.
-    #[error("the guest kernel panicked; its last words:{}", indent(.console))]
+    #[error("the guest kernel panicked:{}", indent(.console))]
     Panicked {
         /// Last lines of the console.
         console: Vec<String>,
