@@ -107,12 +107,26 @@ pub enum Answer {
 
 /// Somebody who has connected.
 #[derive(Debug, Clone)]
-pub struct Caller(Arc<Seqpacket>);
+pub struct Caller(Arc<Connection>);
+
+#[derive(Debug)]
+struct Connection {
+    socket: Seqpacket,
+    /// Held while a request is answered: what it sets off must not be told before the answer is.
+    turn: Mutex<()>,
+}
 
 impl Caller {
-    /// Says something unasked. Who does not listen misses it.
+    fn new(socket: Seqpacket) -> Self {
+        let turn = Mutex::new(());
+        Self(Arc::new(Connection { socket, turn }))
+    }
+
+    /// Says something unasked, after the answer that is being given, if one is. Who does not listen misses
+    /// it. Not for who answers: the turn is its own.
     pub fn tell(&self, reply: &Reply) {
-        let _missed = send(&self.0, reply, &[]);
+        let _turn = lock(&self.0.turn);
+        let _missed = send(&self.0.socket, reply, &[]);
     }
 }
 
@@ -205,7 +219,7 @@ impl Control {
         let door = has_room.then(|| PollFd::new(&self.listener, PollFlags::IN));
         let mut entries: Vec<_> = clients
             .iter()
-            .map(|client| PollFd::from_borrowed_fd(client.0.as_fd(), PollFlags::IN))
+            .map(|client| PollFd::from_borrowed_fd(client.0.socket.as_fd(), PollFlags::IN))
             .chain(door)
             .collect();
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
@@ -226,7 +240,7 @@ impl Control {
         if has_room && ready.last() == Some(&true) {
             // Whoever hung up again, or a host without descriptors: the next one may have more luck.
             if let Ok(client) = self.listener.accept() {
-                lock(&self.clients).push(Caller(Arc::new(client)));
+                lock(&self.clients).push(Caller::new(client));
             }
         }
         Ok(())
@@ -245,11 +259,12 @@ impl Audience {
 
 /// One request of `client`; whether there may be more. What is no request ends the connection.
 fn hear(client: &Caller, answer: &mut impl Attend) -> bool {
-    match client.0.receive() {
+    match client.0.socket.receive() {
         Ok(Some(Message { bytes, files })) => match serde_json::from_slice(&bytes) {
             Ok(request) => {
+                let _turn = lock(&client.0.turn);
                 let reply = answer.answer(client, request, files);
-                send(&client.0, &reply, &[]).is_ok()
+                send(&client.0.socket, &reply, &[]).is_ok()
             }
             Err(_) => false,
         },

@@ -1,6 +1,7 @@
 //! Machines whose makers and keepers are killed, race, and talk nonsense.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::mpsc::channel;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::*;
-use crate::spec::{RunRequest, Signal, time};
+use crate::spec::{Exec, RunRequest, Signal, time};
 use crate::sys::seqpacket::Seqpacket;
 
 fn home() -> (TempDir, Machines) {
@@ -292,6 +293,32 @@ fn a_keeper_is_asked_and_says_the_end() {
     audience.tell_the_end(7);
     // Its files are gone, and the status is known all the same.
     assert_eq!(waiting.join().unwrap(), Some(7));
+}
+
+/// Has somebody else tell of what was begun, before it is answered that it is.
+struct Hasty;
+
+impl Attend for Hasty {
+    fn answer(&mut self, caller: &Caller, _: Request, _: Vec<OwnedFd>) -> Reply {
+        let told = caller.clone();
+        thread::spawn(move || told.tell(&Reply::Started));
+        thread::sleep(Duration::from_millis(50));
+        Reply::Done
+    }
+}
+
+#[test]
+fn what_a_request_sets_off_is_told_after_its_answer() {
+    let (_home, machines) = home();
+    let held = create(&machines, Some("web")).unwrap();
+    held.machine.folder.write_state(&running()).unwrap();
+    let control = Control::open(&held.machine.folder).unwrap();
+    let _audience = control.serve(Hasty).unwrap();
+    let line = Line::connect(&held.machine.folder).unwrap().unwrap();
+    let answer = line.ask(&Request::Exec(Exec::default()), &[]).unwrap();
+    assert_eq!(answer, Answer::Reply(Reply::Done));
+    let told = line.wait(Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(told, Answer::Reply(Reply::Started));
 }
 
 #[test]
