@@ -35,7 +35,7 @@ pub fn inspect(args: &Args) -> Status {
 
 fn find(name: &str) -> Result<Value, Failure> {
     match run::machines()?.find(name) {
-        Ok(machine) => return Ok(machines::to_json(&machine)),
+        Ok(machine) => return Ok(machines::to_json(&machine.record, &machine.state)),
         Err(Error::NoSuch { .. }) => {}
         Err(error) => return Err(machines::refused(error)),
     }

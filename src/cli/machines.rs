@@ -9,7 +9,7 @@ use super::Status as ExitStatus;
 use super::output::{Failure, say};
 use crate::machines::{Error, Machine, Machines, Record, State, Status, Wellness};
 use crate::run;
-use crate::spec::{Published, Restart, STOP_TIMEOUT, Signal, time};
+use crate::spec::{Published, Restart, STOP_TIMEOUT, Signal, Wall, time};
 
 /// Something that a user asked for cannot be had; docker's number for it.
 pub const REFUSED: u8 = 1;
@@ -107,8 +107,7 @@ fn ports_to_json(ports: &[Published]) -> Map<String, Value> {
 }
 
 /// A machine for `husk inspect`, with docker's keys.
-pub fn to_json(machine: &Machine) -> Value {
-    let Machine { record, state, .. } = machine;
+pub fn to_json(record: &Record, state: &State) -> Value {
     let resolved = &record.resolved;
     let (path, arguments) = match resolved.command.split_first() {
         Some((path, arguments)) => (path.as_str(), arguments),
@@ -123,7 +122,7 @@ pub fn to_json(machine: &Machine) -> Value {
         "Image": record.image_id,
         "Name": record.name,
         "RestartCount": state.restarts,
-        "Wall": format!("{:?}", record.request.wall).split('(').next().unwrap_or_default().to_lowercase(),
+        "Wall": wall_name(&record.request.wall),
         "HostConfig": host_config(record),
         "NetworkSettings": { "Ports": ports_to_json(&state.ports) },
         "Config": {
@@ -139,6 +138,14 @@ pub fn to_json(machine: &Machine) -> Value {
             "StopTimeout": record.lifecycle().stop_timeout,
         },
     })
+}
+
+/// A wall, as `--wall` names it.
+pub fn wall_name(wall: &Wall) -> &'static str {
+    match wall {
+        Wall::Vm => "vm",
+        Wall::Container(_) => "container",
+    }
 }
 
 fn host_config(record: &Record) -> Value {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Status;
 use super::output::{Failure, say};
 use crate::image::Store;
-use crate::machines::Machines;
+use crate::machines::{Listed, Machines};
 use crate::run;
 use crate::spec::units;
 
@@ -41,12 +41,12 @@ pub fn prune(args: &Args) -> Status {
 }
 
 fn remove_resting(machines: &Machines) -> Result<(), Failure> {
-    for machine in machines.list(false)? {
-        let id = machine.record.id.clone();
+    for Listed { record, .. } in machines.list(false)? {
+        let id = record.id;
         // What somebody starts or removes at this moment is not resting.
-        if machine.kept {
+        let Some(machine) = machines.machine(&id)?.filter(|machine| !machine.kept) else {
             continue;
-        }
+        };
         if let Ok(Some(held)) = machines.hold(machine) {
             machines.remove(&held)?;
             say(&format!("Deleted machine: {id}\n"))?;

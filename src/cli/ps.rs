@@ -1,14 +1,15 @@
 //! `husk ps`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::Status as ExitStatus;
-use super::machines::{REFUSED, describe_ports, describe_status, to_json};
+use super::machines::{REFUSED, describe_ports, describe_status, to_json, wall_name};
 use super::output::{Failure, say};
 use super::template::{Template, align};
-use crate::machines::{Machine, Status};
+use crate::machines::{Listed, Status};
 use crate::run;
 use crate::spec::time;
 
@@ -76,77 +77,106 @@ pub fn ps(args: &Args) -> ExitStatus {
     let mut machines = run::machines()?.list(!everything)?;
     machines.retain(|machine| Filter::accept(&filters, machine));
     machines.truncate(last.unwrap_or(usize::MAX));
-    let id = |machine: &Machine| match args.no_trunc {
-        true => machine.record.id.long().to_owned(),
-        false => machine.record.id.short().to_owned(),
+    let view = View {
+        now: time::now(),
+        whole: args.no_trunc,
     };
     let text = if args.json {
-        let list: Vec<_> = machines.iter().map(to_json).collect();
+        let list: Vec<_> = machines
+            .iter()
+            .map(|Listed { record, state }| to_json(record, state))
+            .collect();
         format!("{}\n", json!(list))
     } else if args.quiet {
         machines
             .iter()
-            .map(|machine| format!("{}\n", id(machine)))
+            .map(|machine| format!("{}\n", view.text(machine, "ID")))
             .collect()
+    } else if let Some(template) = template {
+        let rows: Vec<_> = machines.iter().map(|machine| view.row(machine)).collect();
+        template.render(&rows, &FIELDS)?
     } else {
-        let now = time::now();
-        let rows: Vec<_> = machines
-            .iter()
-            .map(|machine| row(machine, &id(machine), args.no_trunc, now))
-            .collect();
-        match template {
-            Some(template) => template.render(&rows, &FIELDS)?,
-            None => table(&rows),
-        }
+        view.table(&machines)
     };
     say(&text)?;
     Ok(0)
 }
 
-fn table(rows: &[Value]) -> String {
-    const COLUMNS: [&str; 7] = [
-        "ID",
-        "Image",
-        "Command",
-        "RunningFor",
-        "Status",
-        "Ports",
-        "Names",
-    ];
-    let title = |name: &str| {
-        FIELDS
-            .iter()
-            .find(|(field, _)| *field == name)
-            .map_or("", |(_, title)| *title)
-    };
-    let mut lines = vec![COLUMNS.map(title).to_vec()];
-    lines.extend(rows.iter().map(|row| {
-        COLUMNS
-            .map(|column| row[column].as_str().unwrap_or(""))
-            .to_vec()
-    }));
-    align(&lines)
+/// How machines are shown.
+#[derive(Debug, Clone, Copy)]
+struct View {
+    /// The moment, nanoseconds since 1970.
+    now: u64,
+    /// Cut nothing short.
+    whole: bool,
 }
 
-fn row(machine: &Machine, id: &str, whole: bool, now: u64) -> Value {
-    let Machine { record, state, .. } = machine;
-    let command = shorten(&record.resolved.command.join(" "), whole);
-    let age = Duration::from_nanos(now.saturating_sub(record.created));
-    let wall = to_json(machine)["Wall"].clone();
-    json!({
-        "ID": id,
-        "Image": record.image,
-        "Command": format!("\"{command}\""),
-        "CreatedAt": time::show_plainly(record.created),
-        "RunningFor": format!("{} ago", time::show_length(age)),
-        "Status": describe_status(state, now),
-        "State": state.status,
-        "Ports": describe_ports(&state.ports),
-        "Names": record.name,
-        "Labels": record.lifecycle().labels,
-        "Wall": wall,
-        "ExitCode": state.exit_code,
-    })
+impl View {
+    fn table(self, machines: &[Listed]) -> String {
+        const COLUMNS: [&str; 7] = [
+            "ID",
+            "Image",
+            "Command",
+            "RunningFor",
+            "Status",
+            "Ports",
+            "Names",
+        ];
+        let title = |name: &str| {
+            let mut fields = FIELDS.iter();
+            let found = fields.find(|(field, _)| *field == name);
+            found.map_or("", |(_, title)| *title)
+        };
+        let cells: Vec<_> = machines
+            .iter()
+            .map(|machine| COLUMNS.map(|column| self.text(machine, column)))
+            .collect();
+        let mut lines = vec![COLUMNS.map(title).to_vec()];
+        lines.extend(
+            cells
+                .iter()
+                .map(|row| row.iter().map(Cow::as_ref).collect()),
+        );
+        align(&lines)
+    }
+
+    /// All fields that a format may name.
+    fn row(self, machine: &Listed) -> Value {
+        let cell = |name: &str| match name {
+            "Labels" => json!(machine.record.lifecycle().labels),
+            "ExitCode" => json!(machine.state.exit_code),
+            _ => json!(self.text(machine, name)),
+        };
+        let cells = FIELDS
+            .iter()
+            .map(|(name, _)| ((*name).to_owned(), cell(name)));
+        Value::Object(cells.collect())
+    }
+
+    fn text<'a>(self, machine: &'a Listed, field: &str) -> Cow<'a, str> {
+        let Listed { record, state } = machine;
+        let shown = match field {
+            "ID" if self.whole => return record.id.long().into(),
+            "ID" => return record.id.short().into(),
+            "Image" => return record.image.as_str().into(),
+            "Names" => return record.name.as_str().into(),
+            "Wall" => return wall_name(&record.request.wall).into(),
+            "Command" => {
+                let command = record.resolved.command.join(" ");
+                format!("\"{}\"", shorten(&command, self.whole))
+            }
+            "CreatedAt" => time::show_plainly(record.created),
+            "RunningFor" => {
+                let age = Duration::from_nanos(self.now.saturating_sub(record.created));
+                format!("{} ago", time::show_length(age))
+            }
+            "Status" => describe_status(state, self.now),
+            "State" => state.status.to_string(),
+            "Ports" => describe_ports(&state.ports),
+            _ => String::new(),
+        };
+        shown.into()
+    }
 }
 
 /// A command on one line, and not longer than a column.
@@ -205,7 +235,7 @@ impl Filter {
 
     /// As docker: of several filters with the same key one must hold, and of those with different keys all;
     /// of labels all.
-    fn accept(filters: &[Self], machine: &Machine) -> bool {
+    fn accept(filters: &[Self], machine: &Listed) -> bool {
         filters.iter().all(|filter| {
             let same =
                 |other: &&Self| std::mem::discriminant(filter) == std::mem::discriminant(*other);
@@ -219,8 +249,8 @@ impl Filter {
         })
     }
 
-    fn holds(&self, machine: &Machine) -> bool {
-        let Machine { record, state, .. } = machine;
+    fn holds(&self, machine: &Listed) -> bool {
+        let Listed { record, state } = machine;
         match self {
             Self::Id(beginning) => record.id.long().starts_with(beginning.as_str()),
             Self::Name(part) => record.name.contains(part.as_str()),

@@ -4,7 +4,7 @@ use super::machines::REFUSED;
 use super::output::{Failure, say};
 use super::{Status, completion};
 use crate::image::{Image, Store};
-use crate::machines::Machine;
+use crate::machines::Listed;
 use crate::run;
 
 /// Remove images, or names of images, from the store
@@ -37,7 +37,7 @@ pub fn rmi(args: &Args) -> Status {
 }
 
 /// An image's last name is what its machines find it by.
-fn refuse_if_used(reference: &str, image: &Image, machines: &[Machine]) -> Result<(), Failure> {
+fn refuse_if_used(reference: &str, image: &Image, machines: &[Listed]) -> Result<(), Failure> {
     let id = image.id.to_string();
     let user = machines
         .iter()

@@ -11,7 +11,7 @@ use super::Status as ExitStatus;
 use super::machines::refused;
 use super::output::{Failure, say};
 use super::template::Template;
-use crate::machines::{Machine, Machines};
+use crate::machines::{Listed, Machine, Machines, Record};
 use crate::run;
 use crate::spec::units::show_size;
 use crate::sys::processes::{Usage, usage};
@@ -85,34 +85,32 @@ pub fn stats(args: &Args) -> ExitStatus {
 
 /// A machine, and what it had used when somebody looked.
 struct Seen {
-    machine: Machine,
+    record: Record,
     at: Instant,
     usage: Option<Usage>,
 }
 
 fn look(args: &Args, machines: &Machines) -> Result<Vec<Seen>, Failure> {
-    let named = args.machines.iter().map(|name| machines.find(name));
+    let named = args.machines.iter().map(|name| {
+        let Machine { record, state, .. } = machines.find(name)?;
+        Ok(Listed { record, state })
+    });
     let found = match args.machines.is_empty() {
         true => machines.list(!args.all),
         false => named.collect(),
     };
-    let seen = found.map_err(refused)?.into_iter().map(|machine| Seen {
+    let found = found.map_err(refused)?.into_iter();
+    let seen = found.map(|Listed { record, state }| Seen {
+        record,
         at: Instant::now(),
-        usage: machine
-            .state
-            .status
-            .is_up()
-            .then(|| usage(machine.state.pid)),
-        machine,
+        usage: state.status.is_up().then(|| usage(state.pid)),
     });
     Ok(seen.collect())
 }
 
 fn row(args: &Args, now: &Seen, before: &[Seen]) -> Value {
-    let record = &now.machine.record;
-    let before = before
-        .iter()
-        .find(|seen| seen.machine.record.id == record.id);
+    let record = &now.record;
+    let before = before.iter().find(|seen| seen.record.id == record.id);
     let used = now.usage.unwrap_or_default();
     let limit = record.resolved.memory;
     let id = match args.no_trunc {

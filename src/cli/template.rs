@@ -2,6 +2,8 @@
 //! `.Field.Field`, `json .Field`, `.Label "key"`, `index .Field "key"`, `upper`, `lower`; `\t` and `\n` in the
 //! text. `table …` puts a header over it and aligns the columns; `json` alone is a document per line.
 
+use std::iter;
+
 use serde_json::Value;
 
 use super::output::Failure;
@@ -118,26 +120,34 @@ impl Template {
     }
 }
 
+/// Blanks between two columns.
+const GAP: usize = 3;
+
 /// Rows in columns, three spaces apart, without trailing ones.
 pub fn align(rows: &[Vec<&str>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let length = |row: &Vec<&str>, column: usize| row.get(column).map_or(0, |c| c.chars().count());
-    let widths: Vec<_> = (0..columns)
-        .map(|column| {
-            rows.iter()
-                .map(|row| length(row, column))
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let line = |row: &Vec<&str>| {
-        let cells = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}   "));
-        format!("{}\n", cells.collect::<String>().trim_end())
-    };
-    rows.iter().map(line).collect()
+    let mut widths = vec![0; columns];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let mut gap = 0;
+        for (cell, width) in row.iter().zip(&widths) {
+            if !cell.is_empty() {
+                text.extend(iter::repeat_n(' ', gap));
+                text.push_str(cell);
+                gap = 0;
+            }
+            gap += GAP + width - cell.chars().count();
+        }
+        // Nothing ends in blanks, whatever a cell ends in.
+        text.truncate(text.trim_end_matches(' ').len());
+        text.push('\n');
+    }
+    text
 }
 
 fn parse_action(action: &str) -> Result<Part, String> {

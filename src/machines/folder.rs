@@ -26,6 +26,9 @@ pub(super) const LOG: &str = "log";
 /// Only the owner reads what is in a machine's environment.
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
+/// Bytes that nearly every document of ours is shorter than.
+const ROOM: usize = 4096;
+
 /// Who only looks whether a keeper lives holds the lock for some microseconds; who wants to be the
 /// keeper tries so often before it believes in another one.
 const TRIES: u32 = 20;
@@ -160,12 +163,8 @@ impl Folder {
 
     /// A whole document of ours; `None` where there is none, or one that its writer did not finish.
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
-        let mut text = Vec::new();
-        let read = self
-            .file(name, OFlags::RDONLY)
-            .and_then(|mut file| file.read_to_end(&mut text));
-        match read {
-            Ok(_) => Ok(serde_json::from_slice(&text).ok()),
+        match self.file(name, OFlags::RDONLY).and_then(read_whole) {
+            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("read", self.path.join(name))(error)),
         }
@@ -184,6 +183,18 @@ impl Folder {
         self.put(aside, document)?;
         renameat(&self.fd, aside, &self.fd, name).map_err(failed("write", self.path.join(name)))
     }
+}
+
+/// A regular file, in as few calls as it takes: lists read two of each machine.
+fn read_whole(mut file: File) -> io::Result<Vec<u8>> {
+    let mut text = vec![0; ROOM];
+    let count = file.read(&mut text)?;
+    text.truncate(count);
+    // Less than there was room for is all there is.
+    if count == ROOM {
+        file.read_to_end(&mut text)?;
+    }
+    Ok(text)
 }
 
 impl AsFd for Folder {

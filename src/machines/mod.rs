@@ -40,7 +40,7 @@ pub use id::Id;
 pub use journal::{Event, Journal};
 pub use log::{Cursor, Log, Piece, Stream};
 pub use record::{Record, Resolved};
-pub use registry::{Held, Machine, Machines};
+pub use registry::{Held, Listed, Machine, Machines};
 pub use state::{State, Status};
 
 #[cfg(test)]

@@ -48,6 +48,15 @@ pub struct Machine {
     pub folder: Folder,
 }
 
+/// A machine in a list: without its files, of which a process may not have as many open as there are machines.
+#[derive(Debug)]
+pub struct Listed {
+    /// What was asked.
+    pub record: Record,
+    /// What has become of it.
+    pub state: State,
+}
+
 /// A machine that nobody else keeps as long as this lives.
 #[derive(Debug)]
 pub struct Held {
@@ -185,12 +194,15 @@ impl Machines {
 
     /// Every machine, the newest first; with `running_only` those that run. What its maker did not
     /// finish before it died is removed.
-    pub fn list(&self, running_only: bool) -> Result<Vec<Machine>, Error> {
+    pub fn list(&self, running_only: bool) -> Result<Vec<Listed>, Error> {
         let mut machines = Vec::new();
         let mut unfinished = Vec::new();
         for id in self.ids()? {
             match self.look(&id, running_only)? {
-                Look::Machine(machine) => machines.push(*machine),
+                Look::Machine(machine) => {
+                    let Machine { record, state, .. } = *machine;
+                    machines.push(Listed { record, state });
+                }
                 Look::Unfinished => unfinished.push(id),
                 Look::Resting | Look::Gone => {}
             }
@@ -198,9 +210,8 @@ impl Machines {
         if !unfinished.is_empty() {
             self.sweep(&unfinished)?;
         }
-        machines.sort_by(|a, b| {
-            let key = |m: &Machine| (m.record.created, m.record.id.clone());
-            key(b).cmp(&key(a))
+        machines.sort_unstable_by(|Listed { record: a, .. }, Listed { record: b, .. }| {
+            (b.created, &b.id).cmp(&(a.created, &a.id))
         });
         Ok(machines)
     }
@@ -375,7 +386,8 @@ impl Machines {
         Folder::open(self.folder.as_fd(), self.path.join(id.long()))
     }
 
-    fn machine(&self, id: &Id) -> Result<Option<Machine>, Error> {
+    /// The machine `id`; `None` where there is none any more.
+    pub fn machine(&self, id: &Id) -> Result<Option<Machine>, Error> {
         let Look::Machine(mut machine) = self.look(id, false)? else {
             return Ok(None);
         };

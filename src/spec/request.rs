@@ -35,74 +35,106 @@ pub enum Probe {
 }
 
 /// A `run`, as asked for. Absent is `None`: the image or a default decides.
+///
+/// What nobody asked for is not written down: of each machine in a list there is one to be read.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunRequest {
     /// Name of the machine.
+    #[serde(skip_serializing_if = "is_default")]
     pub name: Option<String>,
     /// Replaces the image's CMD.
-    #[serde(with = "words")]
+    #[serde(with = "words", skip_serializing_if = "is_default")]
     pub command: Vec<Vec<u8>>,
     /// Replaces the image's ENTRYPOINT (and drops its CMD); empty clears it.
-    #[serde(with = "words")]
+    #[serde(with = "words", skip_serializing_if = "is_default")]
     pub entrypoint: Option<Vec<u8>>,
     /// Environment words.
+    #[serde(skip_serializing_if = "is_default")]
     pub env: Vec<EnvWord>,
     /// Working directory.
+    #[serde(skip_serializing_if = "is_default")]
     pub workdir: Option<String>,
     /// `user[:group]`.
+    #[serde(skip_serializing_if = "is_default")]
     pub user: Option<String>,
     /// Host name.
+    #[serde(skip_serializing_if = "is_default")]
     pub hostname: Option<String>,
     /// Guest memory as typed.
+    #[serde(skip_serializing_if = "is_default")]
     pub memory: Option<String>,
     /// CPUs as typed.
+    #[serde(skip_serializing_if = "is_default")]
     pub cpus: Option<String>,
     /// Size of a disk for what is written to the root file system, as typed.
+    #[serde(skip_serializing_if = "is_default")]
     pub disk: Option<String>,
     /// Root file system without writes.
+    #[serde(skip_serializing_if = "is_default")]
     pub read_only: bool,
     /// `PATH[:OPTIONS]` each.
+    #[serde(skip_serializing_if = "is_default")]
     pub tmpfs: Vec<String>,
     /// `-v`: `SOURCE:TARGET[:OPTIONS]` each.
+    #[serde(skip_serializing_if = "is_default")]
     pub volumes: Vec<String>,
     /// `--mount`: `type=…,source=…,target=…` each.
+    #[serde(skip_serializing_if = "is_default")]
     pub mounts: Vec<String>,
     /// `NAME=SOFT[:HARD]` each.
+    #[serde(skip_serializing_if = "is_default")]
     pub ulimits: Vec<String>,
     /// Another kernel than the embedded one.
-    #[serde(with = "words")]
+    #[serde(with = "words", skip_serializing_if = "is_default")]
     pub kernel: Option<PathBuf>,
     /// An initial RAM disk for it.
-    #[serde(with = "words")]
+    #[serde(with = "words", skip_serializing_if = "is_default")]
     pub initrd: Option<PathBuf>,
     /// Words added to the kernel's command line.
+    #[serde(skip_serializing_if = "is_default")]
     pub kernel_args: Vec<String>,
     /// Kills the workload after this long.
+    #[serde(skip_serializing_if = "is_default")]
     pub timeout: Option<Duration>,
     /// How long the guest may take to report.
+    #[serde(skip_serializing_if = "is_default")]
     pub boot_timeout: Option<Duration>,
     /// Which network; the machine's own when nobody says.
+    #[serde(skip_serializing_if = "is_default")]
     pub network: Option<Network>,
     /// Whom it reaches.
+    #[serde(skip_serializing_if = "is_default")]
     pub egress: Option<Egress>,
     /// `[IP:]HOST:GUEST[/tcp|udp]` each.
+    #[serde(skip_serializing_if = "is_default")]
     pub publish: Vec<String>,
     /// Which wall.
+    #[serde(skip_serializing_if = "is_default")]
     pub wall: Wall,
     /// Whether husk's own program is part of it.
+    #[serde(skip_serializing_if = "is_default")]
     pub probe: Option<Probe>,
     /// Connect stdin.
+    #[serde(skip_serializing_if = "is_default")]
     pub stdin: bool,
     /// Run on a pseudo-terminal of this size.
-    #[serde(with = "size")]
+    #[serde(with = "size", skip_serializing_if = "is_default")]
     pub terminal: Option<Size>,
     /// Let the kernel speak on its console.
+    #[serde(skip_serializing_if = "is_default")]
     pub verbose_console: bool,
     /// Count the guest's exits.
+    #[serde(skip_serializing_if = "is_default")]
     pub count_exits: bool,
     /// Whether the workload is well.
+    #[serde(skip_serializing_if = "is_default")]
     pub health: HealthRequest,
     /// The machine's life, of which this is a run.
+    #[serde(skip_serializing_if = "is_default")]
     pub lifecycle: Lifecycle,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
