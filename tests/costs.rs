@@ -72,7 +72,7 @@ fn records() -> String {
          @ time husk-2g 41.500\n{{}}\n\
          @ time container 16.000\n{{\"phases_ms\": {{\"create\": 9.0, \"teardown\": 2.0}}}}\n\
          @ time runc 80.000\n{{\"phases_ms\": {{\"create\": 70.0}}}}\n@ trace husk{trace}\n@ trace husk-first{trace}\n\
-         @ memory husk machine\n{}\n",
+         @ memory husk machine\n{}\n@ verb exec 5.250\n",
         machine.concat()
     )
 }
@@ -132,6 +132,7 @@ fn figures_are_what_the_lab_saw() {
         ("husk.vmm_private", 1.0),
         ("husk.guest_touched", 5.0),
         ("husk.more_ram", 1.5),
+        ("husk.exec", 5.25),
         ("container.whole", 16.0),
         ("container.ratio", 2.5),
         ("container.phase.create", 9.0),

@@ -39,6 +39,8 @@ FIGURES = {
     "run_private": ("MiB", None),  # the same of the process that waits for it, where there is one
     "guest_touched": ("MiB", 14),  # the guest's own memory that an idle guest has touched
     "more_ram": ("ms", 2),  # what 2 GiB of memory cost more than 128 MiB
+    "exec": ("ms", 6),  # `husk exec NAME true`, process start to process end
+    "ps": ("ms", 10),  # `husk ps -a` of 100 machines, the same
 }
 DIGITS = {"ms": 3, "instructions": 0, "exits": 0, "MiB": 2, "times": 2}
 
@@ -211,6 +213,8 @@ def read(lines):
             fail(f"{name} failed ({words[0]}): {last}")
         elif kind == "time":
             read_time(samples, name, words[0], body)
+        elif kind == "verb":
+            samples.add(f"husk.{name}", float(words[0]))
         elif kind == "trace":
             read_trace(samples, name, body)
         elif kind == "memory":
