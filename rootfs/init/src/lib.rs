@@ -1,7 +1,7 @@
 //! The words that host and guest share: frames on the control channel, the job they carry, and how
 //! a workload ends. The guest's own half, PID 1, is the binary of this package.
 //!
-//! And what both walls do with an image's root before its own code runs: files, places, the user and
+//! And what both walls do with an image's root before its own code runs: files, places, the network, the user and
 //! the command. Init does it in the guest; the namespace wall with the same code, in the same order.
 //!
 //! One virtio-vsock device carries everything. The guest connects to the host, never the other way
@@ -31,6 +31,7 @@ pub mod failure;
 pub mod files;
 pub mod frame;
 pub mod job;
+pub mod network;
 pub mod places;
 pub mod sys;
 #[cfg(test)]

@@ -9,7 +9,6 @@ mod control;
 mod identity;
 mod kmsg;
 mod mounts;
-mod network;
 mod pid1;
 mod probe;
 mod reap;

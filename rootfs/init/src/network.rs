@@ -1,18 +1,24 @@
-//! The machine's place on its network: no DHCP, no router advertisements, nothing to wait for. What it is told is
-//! set with one message to the kernel.
+//! A workload's place on its network: no DHCP, no router advertisements, nothing to wait for. What it is told is
+//! set with one message to the kernel: the guest's, or in a container the host's.
 
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 
-use husk_init::exit::{Failure, Stage};
-use husk_init::failure::At;
-use husk_init::job::{Addresses, Interface};
-use husk_init::sys::{Errno, Result, netlink};
+use crate::exit::{Failure, Stage};
+use crate::failure::At;
+use crate::job::{Addresses, Interface};
+use crate::sys::{Errno, Result, netlink};
 
-/// The one interface of a machine.
-const NAME: &std::ffi::CStr = c"eth0";
+/// The one interface of a workload.
+pub const NAME: &CStr = c"eth0";
 
-/// `struct nlmsghdr`, and what comes behind it: `ifinfomsg`, `ifaddrmsg`, `rtmsg`.
+/// `struct nlmsghdr`, and what comes behind it: `ifinfomsg`, `ifaddrmsg`, `rtmsg`. An answer has the number of the
+/// message that it answers.
 const HEADER_LEN: usize = 16;
+const NUMBER: std::ops::Range<usize> = 8..12;
+
+/// The number of a message whose failure is none; all others have 0.
+const OPTIONAL: u32 = 1;
 
 /// IN6_ADDR_GEN_MODE_NONE: no link-local address, and so no routers are asked for any.
 const NO_GENERATED: u8 = 1;
@@ -53,13 +59,16 @@ fn set_up(index: libc::c_int, interface: &Interface) -> Result<()> {
 /// What the kernel did not do: it answers failures only.
 fn first_error(socket: &OwnedFd) -> Result<()> {
     let mut answer = [0; 256];
-    match netlink::answer(socket, &mut answer) {
-        Err(Errno(libc::EAGAIN)) => Ok(()),
-        Err(error) => Err(error),
-        Ok(_) => {
-            let errno = &answer[HEADER_LEN..HEADER_LEN + 4];
-            let errno = i32::from_ne_bytes(errno.try_into().expect("4 bytes"));
-            Err(Errno(errno.saturating_neg()))
+    loop {
+        match netlink::answer(socket, &mut answer) {
+            Err(Errno(libc::EAGAIN)) => return Ok(()),
+            Err(error) => return Err(error),
+            Ok(_) if answer[NUMBER] == OPTIONAL.to_ne_bytes() => {}
+            Ok(_) => {
+                let errno = &answer[HEADER_LEN..HEADER_LEN + 4];
+                let errno = i32::from_ne_bytes(errno.try_into().expect("4 bytes"));
+                return Err(Errno(errno.saturating_neg()));
+            }
         }
     }
 }
@@ -69,9 +78,10 @@ fn first_error(socket: &OwnedFd) -> Result<()> {
 struct Messages(Vec<u8>);
 
 impl Messages {
-    /// RTM_NEWLINK: addresses are those that it is given.
+    /// RTM_NEWLINK: addresses are those that it is given. A kernel without IPv6 generates none in any case.
     fn generate_no_addresses(&mut self, index: libc::c_int) {
         let start = self.begin(libc::RTM_NEWLINK, 0);
+        self.0[start..][NUMBER].copy_from_slice(&OPTIONAL.to_ne_bytes());
         self.interface(index, 0);
         let spec = self.open(libc::IFLA_AF_SPEC);
         let v6 = self.open(u16::try_from(libc::AF_INET6).expect("10"));

@@ -13,9 +13,9 @@ use crate::control::{Control, Stop};
 use crate::kmsg::Kmsg;
 use crate::session::WORKLOAD;
 use crate::sessions::Sessions;
-use crate::{identity, mounts, network, probe, root, shares};
-use husk_init::files;
+use crate::{identity, mounts, probe, root, shares};
 use husk_init::sys::{self, mount, process};
+use husk_init::{files, network};
 
 /// Lives the machine's life, then resets it. Returns only if the kernel refuses.
 pub fn run() -> libc::c_int {
