@@ -26,6 +26,7 @@ mod link;
 mod plan;
 mod policy;
 mod poller;
+mod setup;
 mod tcp;
 mod udp;
 mod wire;
@@ -33,9 +34,7 @@ mod wire;
 pub use engine::{Door, Network, Setup};
 pub use flows::MOST_FLOWS;
 pub use link::{ETHERNET_LEN, FRAME_LEN, Frame, MTU, Peer, Unsummed};
-pub use plan::{
-    DNS_PORT, GATEWAY_V4, GATEWAY_V6, GUEST_MAC, GUEST_V4, GUEST_V6, PREFIX_V4, PREFIX_V6,
-};
+pub use plan::{GATEWAY_V4, GATEWAY_V6, GUEST_MAC, GUEST_V4, GUEST_V6, PREFIX_V4, PREFIX_V6};
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -23,9 +22,9 @@ use super::vcpu_thread::VcpuThread;
 use crate::devices::virtio::fs::{self, Owners};
 use crate::devices::virtio::vsock::Connector;
 use crate::kvm::{Exits, Kvm, Vm};
-use crate::net::{DNS_PORT, Door, Setup};
+use crate::net::Setup;
+use crate::spec::VmSpec;
 use crate::spec::sentence::sentence;
-use crate::spec::{VmNetwork, VmSpec};
 use crate::sys::panics;
 use crate::sys::seqpacket::Seqpacket;
 
@@ -78,9 +77,8 @@ fn run_machine(uplink: &Arc<Seqpacket>) -> Result<Stopped, Error> {
         shares: open_shares(&spec, shares)?,
         ..sort_files(&spec, (first, vm), files, Box::new(connector))?
     };
-    let doors = sort_doors(&spec, doors)?;
-    if let Some(network) = &mut parts.network {
-        network.doors = doors;
+    if let Some(network) = spec.network.clone() {
+        parts.network = Some(Setup::new(network, doors).ok_or_else(misordered)?);
     }
     let tell = |report| uplink::send(uplink, &report, &[]).map_err(Error::Process);
     let machine = build(&spec, parts, tell)?;
@@ -195,30 +193,6 @@ fn report_exits(uplink: &Seqpacket, exits: Option<&Exits>) {
     }
 }
 
-/// Where the host's resolvers are.
-fn servers(network: &VmNetwork) -> Vec<SocketAddr> {
-    let resolvers = network.resolvers.iter();
-    resolvers.map(|ip| SocketAddr::new(*ip, DNS_PORT)).collect()
-}
-
-/// The sockets of published ports.
-fn sort_doors(spec: &VmSpec, files: Vec<OwnedFd>) -> Result<Vec<Door>, Error> {
-    let wanted = spec
-        .network
-        .as_ref()
-        .map_or(&[][..], |network| &network.doors);
-    if files.len() != wanted.len() {
-        return Err(misordered());
-    }
-    let doors = files.into_iter().zip(wanted);
-    let doors = doors.map(|(socket, &(guest, transport))| Door {
-        socket,
-        guest,
-        transport,
-    });
-    Ok(doors.collect())
-}
-
 /// The order's files: console, kernel, initial RAM disk, one for each piece of the disk, and the disk that
 /// is written.
 fn sort_files(
@@ -240,12 +214,6 @@ fn sort_files(
     let written = spec.written.as_ref();
     let written = written.map(|disk| Ok::<_, Error>((File::from(next()?), disk.len)));
     let written = written.transpose()?;
-    let network = spec.network.as_ref().map(|network| Setup {
-        egress: network.egress,
-        servers: servers(network),
-        hosts: network.hosts.clone(),
-        doors: Vec::new(),
-    });
     Ok(Parts {
         first,
         vm,
@@ -255,7 +223,7 @@ fn sort_files(
         disk,
         written,
         shares: Vec::new(),
-        network,
+        network: None,
         connector,
     })
 }
