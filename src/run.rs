@@ -34,8 +34,8 @@ use crate::image::{self, Beside, Image, Store};
 use crate::machines;
 use crate::spec::sentence::sentence;
 use crate::spec::{
-    ContainerSpec, Cpus, Ending, FORWARDED, Missing, Network, OciRuntime, RunRequest, RunSpec,
-    Signal, SpecError, VmSpec, Wall,
+    ContainerSpec, Cpus, Ending, FORWARDED, Missing, OciRuntime, RunRequest, RunSpec, Signal,
+    SpecError, VmSpec, Wall,
 };
 use crate::sys::signals;
 use crate::timeline::{Phase, Timeline};
@@ -283,14 +283,22 @@ fn run_container(
 ) -> Result<Outcome, Error> {
     let mut timeline = Timeline::start();
     let checks_health = request.health.command.is_some();
+    let outside = network::Outside::prepare(&request)?;
     // First, while there is one thread; an ordinary user needs it to unpack the image, too.
-    let entered = container::enter()?;
+    let mut entered = container::enter()?;
     timeline.end(Phase::Create);
-    let (store, image, spec) = enroll(reference, request, life, &mut timeline)?;
+    let (store, image, mut spec) = enroll(reference, request, life, &mut timeline)?;
+    let mut missing = Vec::new();
+    let mut note = |lacks: Missing| {
+        tell(&lacks);
+        missing.push(lacks.text);
+    };
     // In use until the container is gone: nobody prunes it.
     let unpacked = store.tree(&image)?;
     timeline.end(Phase::Image);
     let found = mounts::find(&spec.mounts, &store, &image)?;
+    let joined = outside.map(|outside| outside.join(&mut entered, &mut spec, &mut note));
+    let published = joined.transpose()?.unwrap_or_default();
     let written = (!entered.overlays_in_memory)
         .then(|| store.scratch())
         .transpose()?;
@@ -311,11 +319,6 @@ fn run_container(
         job: build_job(&spec, None)?,
         timeout: spec.timeout,
     };
-    let mut missing = Vec::new();
-    let mut note = |lacks: Missing| {
-        tell(&lacks);
-        missing.push(lacks.text);
-    };
     if spec.health.is_some() {
         let text = "health is checked in machines only, and not in this container".to_owned();
         let asked = checks_health;
@@ -323,14 +326,8 @@ fn run_container(
     }
     let unkept = unpacked.shortfall.sentences();
     unkept.for_each(|text| note(Missing { text, asked: false }));
-    if spec.networking.network == Network::User && spec.networking.asked {
-        let text = "a container has no network but its own loopback: leave --wall away for one";
-        note(Missing {
-            text: text.to_owned(),
-            asked: true,
-        });
-    }
     let (stdio, watch) = life.open(&spec)?;
+    watch.publish(published);
     let on_start = |reach| greet(&watch, Reached::Container(reach));
     let ending = container::run(entered, &wanted, stdio, &mut timeline, note, on_start)?;
     Ok(Outcome::new(spec.name, ending, missing, timeline))

@@ -48,7 +48,7 @@ use std::process::ExitCode;
 
 use clap::{Args as _, Command, FromArgMatches, Subcommand};
 
-use crate::container::{ARCHIVER_VERB, serve_archiver};
+use crate::container::{ARCHIVER_VERB, FAR_END_VERB, serve_archiver, serve_far_end};
 use crate::run::{KEEPER_VERB, keep};
 use crate::vmm;
 
@@ -100,12 +100,13 @@ type Status = Result<u8, output::Failure>;
 
 /// Reads the command line, does what it says, and gives the exit status.
 pub fn main() -> ExitCode {
-    // The process of a machine is this binary too, and so is a keeper; their words are not arguments of
-    // people's.
+    // The process of a machine is this binary too, and so are a keeper and others; their words are not arguments
+    // of people's.
     let mut words = args_os().skip(1);
     match (words.next(), words.next()) {
         (Some(verb), _) if verb == vmm::MACHINE_VERB => return vmm::serve(),
         (Some(verb), _) if verb == ARCHIVER_VERB => return serve_archiver(),
+        (Some(verb), _) if verb == FAR_END_VERB => return serve_far_end(),
         (Some(verb), Some(id)) if verb == KEEPER_VERB => {
             return keep(&id.to_string_lossy());
         }

@@ -38,7 +38,7 @@ pub struct Workload {
     /// Keep what is written to the root file system on a disk of this size, like 10g, not in memory
     #[arg(long, value_name = "SIZE")]
     disk: Option<String>,
-    /// The network: user is one of its own, over sockets of this host's; none is none. A container has none
+    /// The network: user is one of its own, over sockets of this host's; none is none
     #[arg(long, value_name = "NETWORK", value_enum)]
     network: Option<NetworkName>,
     /// Whom it may reach: any, public for addresses of the Internet only, none. Never the host's loopback,

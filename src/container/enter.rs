@@ -14,6 +14,7 @@ use rustix::process::{getegid, geteuid};
 
 use super::cgroups::{self, CGROUP2_MAGIC};
 use super::error::Error;
+use super::far_end::FarEnd;
 use crate::spec::Missing;
 use crate::sys::fork::{fork, keep_only};
 use crate::sys::namespaces;
@@ -32,6 +33,8 @@ pub struct Entered {
     pub overlays_in_memory: bool,
     /// What this host does not give.
     pub missing: Vec<Missing>,
+    /// The far end of the container's network, if it has one.
+    pub network: Option<FarEnd>,
 }
 
 /// A user's range of subordinate ids (subuid(5)).
@@ -73,6 +76,7 @@ pub fn enter() -> Result<Entered, Error> {
         ids,
         overlays_in_memory: !rootless || memory_keeps_attributes(),
         missing,
+        network: None,
     })
 }
 

@@ -7,6 +7,7 @@ use husk_init::exit::Failure;
 use thiserror::Error;
 
 use crate::spec::sentence::describe;
+use crate::sys::tun::PATH as TUN;
 
 /// Why a container did not run its workload to the end.
 #[derive(Debug, Error)]
@@ -51,6 +52,18 @@ pub enum Error {
         /// What it said.
         text: String,
     },
+    /// The host makes no interface for the container.
+    #[error(
+        "the container's network needs {TUN}, which this host does not give: load its module (modprobe tun), let your \
+         user open it, or give --network none"
+    )]
+    NoInterface {
+        /// Why not.
+        source: io::Error,
+    },
+    /// The network's process ended.
+    #[error("the container's network broke: {0}")]
+    Network(String),
     /// A word that a bundle cannot carry.
     #[error("`{0}` is not UTF-8, and an OCI bundle carries nothing else: leave --oci-runtime away")]
     NotText(String),

@@ -3,6 +3,7 @@
 //! ```text
 //! husk run ── enter ─▶ own mounts, network; users too where it is nobody special
 //!     │                    the image's tree ── overlay in memory ─▶ root, prepared as init does in a guest
+//!     │                    an interface ─ its cable ─▶ the far end, a process of the host's network
 //!     ├── create ────▶ the OCI runtime: PID, IPC, UTS, cgroup, mount namespaces, masks, limits
 //!     ├── leash ─────▶ kills the container when husk dies
 //!     ├── start ─────▶ capabilities dropped, system calls filtered, exec
@@ -11,15 +12,19 @@
 //!
 //! Whatever is mounted, is mounted where only this process and the container see it, and is gone with them.
 
+mod cable;
 mod cgroups;
 mod config;
+mod confine;
 mod console;
 mod create;
 mod embedded;
 mod enter;
 mod error;
+mod far_end;
 mod freezer;
 mod inside;
+mod interface;
 mod leash;
 mod program;
 mod reach;
@@ -33,6 +38,7 @@ mod wall;
 
 pub use enter::{Entered, enter};
 pub use error::Error;
+pub use far_end::{FAR_END_VERB, FarEnd, serve as serve_far_end};
 pub use inside::{ARCHIVER_VERB, serve as serve_archiver};
 pub use program::find as find_runtime;
 pub use reach::Reach;

@@ -13,6 +13,7 @@ use rustix::process::{
 };
 
 use super::console::Console;
+use super::far_end::FarEnd;
 use crate::spec::{Ending, FORWARDED, PATIENCE, Signal};
 use crate::sys::signals;
 
@@ -96,23 +97,43 @@ impl Init {
     }
 }
 
+/// What a container listens to while it runs.
+#[derive(Debug)]
+pub struct Leads<'a> {
+    /// The user.
+    pub signals: &'a Signals,
+    /// Its terminal, if it has one.
+    pub console: Option<&'a Console>,
+    /// Its network, if it has one: without it, it ends.
+    pub network: Option<&'a FarEnd>,
+}
+
+/// What has come, of what was waited for.
+#[derive(Debug, Default)]
+struct Come {
+    end: bool,
+    signal: bool,
+    /// The network is gone.
+    loss: bool,
+}
+
 /// Carries signals until the workload ends; what tells of a new size of the user's terminal is the size
 /// of the workload's. A second SIGTERM, long enough after the first, ends it in
 /// any case.
-pub fn follow(
-    init: &Init,
-    signals: &Signals,
-    console: Option<&Console>,
-    timeout: Option<Duration>,
-) -> io::Result<Ending> {
+pub fn follow(init: &Init, leads: &Leads<'_>, timeout: Option<Duration>) -> io::Result<Ending> {
+    let Leads {
+        signals,
+        console,
+        mut network,
+    } = *leads;
     let mut deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut first_term: Option<Instant> = None;
     let mut timed_out = false;
     let mut dismissed = None;
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let (ended, signal) = wait(init, signals, left)?;
-        if ended {
+        let come = wait(init, signals, network, left)?;
+        if come.end {
             let exit = init.bury()?;
             return Ok(Ending {
                 exit: dismissed.unwrap_or(exit),
@@ -124,7 +145,11 @@ pub fn follow(
             (timed_out, deadline) = (true, None);
             init.kill();
         }
-        let Some(signal) = signal.then(|| signals.take()).flatten() else {
+        if come.loss {
+            network = None;
+            init.kill();
+        }
+        let Some(signal) = come.signal.then(|| signals.take()).flatten() else {
             continue;
         };
         if let (Signal::WINCH, Some(console)) = (signal, console) {
@@ -144,17 +169,28 @@ pub fn follow(
     }
 }
 
-/// Waits for the end, or a signal of the user's, or as long as is `left`: which of the two came.
-fn wait(init: &Init, signals: &Signals, left: Option<Duration>) -> io::Result<(bool, bool)> {
-    let mut entries = [
+/// Waits for the end, a signal of the user's, the loss of the network, or as long as is `left`.
+fn wait(
+    init: &Init,
+    signals: &Signals,
+    network: Option<&FarEnd>,
+    left: Option<Duration>,
+) -> io::Result<Come> {
+    let mut entries = vec![
         PollFd::new(&init.pidfd, PollFlags::IN),
         PollFd::new(&signals.0, PollFlags::IN),
     ];
+    entries.extend(network.map(|network| PollFd::new(network, PollFlags::IN)));
     let left = left.and_then(|left| Timespec::try_from(left).ok());
     match poll(&mut entries, left.as_ref()) {
         Err(rustix::io::Errno::INTR) | Ok(_) => {}
         Err(errno) => return Err(errno.into()),
     }
-    let [ended, signal] = entries.map(|entry| !entry.revents().is_empty());
-    Ok((ended, signal))
+    let mut come = entries.iter().map(|entry| !entry.revents().is_empty());
+    let mut next = || come.next().unwrap_or(false);
+    Ok(Come {
+        end: next(),
+        signal: next(),
+        loss: next(),
+    })
 }

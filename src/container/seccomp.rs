@@ -158,6 +158,32 @@ pub fn compile() -> Program {
     Program(prologue().into_iter().chain(body).collect())
 }
 
+/// A call that is allowed only with one of these in argument 0.
+#[derive(Debug)]
+pub struct Limited<'a> {
+    /// Its name.
+    pub call: &'a str,
+    /// What the argument may be.
+    pub arguments: &'a [u32],
+}
+
+/// Another program, for a process of husk's own: it may make these calls, and any other one ends it.
+pub fn compile_only<'a>(calls: impl Iterator<Item = &'a str>, limited: &Limited<'_>) -> Program {
+    let number = |name| {
+        let number = syscalls::number(name).expect("it has a name in the table");
+        i64::from(number)
+    };
+    let equals = |value: &u32| all_of(vec![(SeccompCmpOp::Eq, *value)]);
+    let mut rules: BTreeMap<_, _> = calls.map(|name| (number(name), Vec::new())).collect();
+    let arguments = limited.arguments.iter().map(equals).collect();
+    rules.insert(number(limited.call), arguments);
+    let (end, allow) = (SeccompAction::KillProcess, SeccompAction::Allow);
+    let body = SeccompFilter::new(rules, end, allow, TargetArch::x86_64)
+        .and_then(BpfProgram::try_from)
+        .expect("the table makes a small program of legal rules");
+    Program(body)
+}
+
 /// When a call is refused: by any of these rules, always if there is none; `None` for never.
 fn refusals(rule: Rule) -> Option<Vec<SeccompRule>> {
     let refused = match rule {
@@ -315,6 +341,32 @@ mod tests {
             let compat = interpret(&program, (0x4000_0003, number), 0);
             assert_eq!(compat, (FAILS_ENOSYS, 3));
         }
+    }
+
+    #[test]
+    fn a_process_of_husks_own_ends_at_a_call_that_is_not_listed() {
+        let limited = Limited {
+            call: "socket",
+            arguments: &[2, 10],
+        };
+        let program = compile_only(["read", "getrandom"].into_iter(), &limited);
+        let answer = |name: &str, argument| {
+            let number = syscalls::number(name).unwrap();
+            interpret(&program, (AUDIT_ARCH_X86_64, number), argument).0
+        };
+        let ends = libc::SECCOMP_RET_KILL_PROCESS;
+        for (name, argument, expected) in [
+            ("read", 7, ALLOW),
+            ("getrandom", 0, ALLOW),
+            ("socket", 2, ALLOW),
+            ("socket", 10, ALLOW),
+            ("socket", 1, ends),
+            ("openat", 0, ends),
+            ("execve", 0, ends),
+        ] {
+            assert_eq!(answer(name, argument), expected, "{name} {argument}");
+        }
+        assert_eq!(interpret(&program, (0x4000_0003, 0), 0).0, ends);
     }
 
     #[test]

@@ -14,11 +14,12 @@ use super::console::{Console, Socket};
 use super::create::{Bundle, Created};
 use super::enter::Entered;
 use super::error::{Error, root as failed};
+use super::far_end::FarEnd;
 use super::freezer::Freezer;
 use super::leash::Leash;
 use super::reach::Reach;
 use super::root::{self, Prepared, Root};
-use super::running::{Init, Signals, follow};
+use super::running::{Init, Leads, Signals, follow};
 use super::seccomp;
 use super::streams::{Relay, Streams, carry};
 use crate::spec::{ContainerSpec, Ending, Missing, OciRuntime, limit_name};
@@ -64,7 +65,7 @@ pub fn run(
     config::write(&root.place("bundle"), &config).map_err(failed("bundle"))?;
     make(spec, stdio, &root, &prepared, around.cgroups.kind)
         .inspect_err(|_| cgroups::remove(&spec.id))?
-        .live(&signals, timeline, on_start)
+        .live(entered.network, &signals, timeline, on_start)
 }
 
 /// A container, on its leash, until it is dropped: then it is gone.
@@ -159,11 +160,13 @@ impl Leashed<'_> {
     /// From the order to start to the end.
     fn live(
         mut self,
+        network: Option<FarEnd>,
         signals: &Signals,
         timeline: &mut Timeline,
         on_start: impl FnOnce(Reach),
     ) -> Result<Ending, Error> {
         timeline.end(Phase::Create);
+        network.as_ref().map_or(Ok(()), FarEnd::await_ready)?;
         self.created.start()?;
         timeline.end(Phase::Init);
         let lent = self.console.as_ref().and_then(Console::lend);
@@ -171,12 +174,19 @@ impl Leashed<'_> {
         let outputs = carry(mem::take(&mut self.relays)).map_err(Error::Process)?;
         let console = self.console.as_ref();
         console.into_iter().for_each(Console::follow_size);
-        let ending =
-            follow(&self.init, signals, console, self.spec.timeout).map_err(Error::Process);
+        let leads = Leads {
+            signals,
+            console,
+            network: network.as_ref(),
+        };
+        let ending = follow(&self.init, &leads, self.spec.timeout).map_err(Error::Process);
+        let ending = network.as_ref().map_or(Ok(()), FarEnd::check).and(ending);
         timeline.end(Phase::Workload);
         outputs.finish();
         drop(lent);
         drop(self);
+        // Ports are nobody's before the end is told.
+        drop(network);
         timeline.end(Phase::Teardown);
         ending
     }

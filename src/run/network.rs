@@ -7,11 +7,16 @@ use std::os::fd::OwnedFd;
 
 use husk_init::job::{Addresses, GuestFile, Interface};
 
+use crate::container::{Entered, FarEnd};
 use crate::net::{
     GATEWAY_V4, GATEWAY_V6, GUEST_MAC, GUEST_V4, GUEST_V6, MTU, PREFIX_V4, PREFIX_V6,
 };
 use crate::run;
-use crate::spec::{Network, Networking, Published, RunSpec, Transport, VmNetwork};
+use crate::spec::sentence::sentence;
+use crate::spec::{
+    MOST_PUBLISHED, Missing, Network, Networking, Published, RunRequest, RunSpec, Transport,
+    VmNetwork, parse_publish,
+};
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
@@ -31,6 +36,62 @@ pub struct Found {
     pub doors: Vec<OwnedFd>,
     /// Where they are.
     pub published: Vec<Published>,
+}
+
+/// What of a container's network is the host's: made while this process is in it.
+#[derive(Debug)]
+pub struct Outside {
+    far_end: FarEnd,
+    doors: Vec<OwnedFd>,
+    published: Vec<Published>,
+}
+
+impl Outside {
+    /// Opens the ports of `request`, and starts the network's process; nothing where no network is wanted.
+    pub fn prepare(request: &RunRequest) -> Result<Option<Self>, run::Error> {
+        if request.network == Some(Network::None) {
+            return Ok(None);
+        }
+        let parsed = request.publish.iter().map(|text| parse_publish(text));
+        // Mistakes are told with all others.
+        let wanted: Vec<_> = parsed.flatten().flatten().take(MOST_PUBLISHED).collect();
+        let opened: Result<Vec<_>, _> = wanted.iter().map(open).collect();
+        let (doors, published) = opened?.into_iter().unzip();
+        Ok(Some(Self {
+            far_end: FarEnd::start()?,
+            doors,
+            published,
+        }))
+    }
+
+    /// Makes the container of `spec` a part of it, now that this process is in the container's surroundings; where
+    /// its ports are. What nobody asked for may be missing.
+    pub fn join(
+        self,
+        entered: &mut Entered,
+        spec: &mut RunSpec,
+        note: impl FnOnce(Missing),
+    ) -> Result<Vec<Published>, run::Error> {
+        let Some(interface) = interface(&spec.networking) else {
+            return Ok(Vec::new());
+        };
+        match entered.make_interface(&interface) {
+            Ok(tap) => {
+                self.far_end.begin(&tap, describe(spec), &self.doors)?;
+                entered.network = Some(self.far_end);
+                Ok(self.published)
+            }
+            Err(error) if !spec.networking.asked => {
+                spec.networking.network = Network::None;
+                note(Missing {
+                    text: sentence(&error),
+                    asked: false,
+                });
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// Finds the network of `spec`, whose files tell the guest of it, and opens its ports.

@@ -183,9 +183,6 @@ fn collect_network(request: &RunRequest, problems: &mut Problems) -> Networking 
             Some("--egress and --publish need a network: leave --network none away")
         }
         _ if published.len() > MOST_PUBLISHED => Some("--publish: a machine has 256 ports at most"),
-        _ if request.wall != Wall::Vm && !request.publish.is_empty() => {
-            Some("--publish: a container has no network to be reached by; leave --wall away")
-        }
         _ => None,
     };
     problems.0.extend(contradiction.map(str::to_owned));

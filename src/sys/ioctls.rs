@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 /// Requests by number, ascending.
-const NAMES: [(u32, &str); 133] = [
+const NAMES: [(u32, &str); 135] = [
     (0x0000_4c00, "LOOP_SET_FD"),
     (0x0000_4c82, "LOOP_CTL_GET_FREE"),
     (0x0000_5401, "TCGETS"),
@@ -56,6 +56,8 @@ const NAMES: [(u32, &str); 133] = [
     (0x0000_b704, "NS_GET_OWNER_UID"),
     (0x4004_5431, "TIOCSPTLCK"),
     (0x4004_54ca, "TUNSETIFF"),
+    (0x4004_54d0, "TUNSETOFFLOAD"),
+    (0x4004_54d8, "TUNSETVNETHDRSZ"),
     (0x4004_9409, "FICLONE"),
     (0x4004_ae86, "KVM_INTERRUPT"),
     (0x4004_ae8b, "KVM_SET_SIGNAL_MASK"),

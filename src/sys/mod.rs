@@ -16,3 +16,4 @@ pub mod seqpacket;
 pub mod signals;
 pub mod terminal;
 pub mod trace;
+pub mod tun;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 
 use tempfile::TempDir;
 
@@ -150,6 +150,121 @@ fn an_ordinary_user_with_subordinate_ids_has_the_images_users() {
         "{}",
         said.status
     );
+}
+
+/// Gives the mounts of [`as_stranger`] a /dev/net/tun with permissions `mode`.
+fn tun(home: &Path, mode: &str) -> String {
+    format!(
+        "cd {}; mkdir -p dev; mount -t tmpfs -o dev none dev; mknod -m {mode} dev/tun c 10 200
+        mount --bind dev/tun /dev/net/tun",
+        home.display()
+    )
+}
+
+#[test]
+fn an_ordinary_user_has_a_network_where_tun_is_everybodys() {
+    if !is_root() || !Path::new("/dev/net/tun").exists() {
+        return skip("permissions of /dev/net/tun: they take root to be changed, and the device");
+    }
+    let home = stranger_home();
+    let script = "cat /etc/resolv.conf; ls /sys/class/net; \
+        ping -c 1 -W 5 10.117.107.1 | grep -c \" 0% packet loss\"; \
+        test ! -e /sys/class/net/eth0 || \
+        cat /proc/sys/net/ipv4/ping_group_range /proc/sys/net/ipv4/ip_unprivileged_port_start";
+    let table = [
+        ("666", "nameserver 10.117.107.1\neth0\nlo\n1\n0\t0\n0\n"),
+        // Nobody asked for it.
+        ("600", "# This machine has no network.\nlo\n0\n"),
+    ];
+    for (mode, expected) in table {
+        let said = as_stranger(home.path(), &tun(home.path(), mode), script);
+        assert_eq!(said.out(), expected, "{mode}: {}", said.stderr);
+        assert_eq!(said.status, 0, "{mode}");
+    }
+}
+
+#[test]
+fn a_network_that_was_asked_for_and_cannot_be_had_is_one_clear_line() {
+    if !is_root() {
+        return skip("a host without /dev/net/tun: it takes root to be made");
+    }
+    for flags in ["--network user", "-p 80", "--egress any"] {
+        let husk = container();
+        let run = husk.command(&["run"]);
+        let words = format!("{flags} busybox true");
+        let script = format!("mkdir -p /dev/net; mount -t tmpfs none /dev/net; \"$@\" {words}");
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", &script, "sh"]);
+        command.arg(run.get_program()).args(run.get_args());
+        command.env("HUSK_HOME", husk.home());
+        said(command.output().unwrap()).is_one_clear_line(&[
+            "/dev/net/tun",
+            "modprobe tun",
+            "--network none",
+        ]);
+    }
+}
+
+/// A run that has said `ready` and waits, and the far end of its network.
+fn networked_run(husk: &Husk) -> (Child, u32) {
+    let mut child = husk.start(&[
+        "run",
+        "--network",
+        "user",
+        "busybox",
+        "sh",
+        "-c",
+        "echo ready; sleep 100",
+    ]);
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    let children = fs::read_to_string(children).unwrap();
+    let mut children = children.split_whitespace().map(|pid| pid.parse().unwrap());
+    let far_end = children
+        .find(|pid| is_far_end(*pid))
+        .expect("the far end is a child");
+    (child, far_end)
+}
+
+fn is_far_end(pid: u32) -> bool {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    words.starts_with(b"husk-far-end")
+}
+
+#[test]
+fn a_container_and_the_far_end_of_its_network_end_together() {
+    if !Path::new("/dev/net/tun").exists() {
+        return skip("a container's network: this host has no /dev/net/tun");
+    }
+    let husk = container();
+    let kill = |pid: u32| {
+        let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    };
+    let (child, far_end) = networked_run(&husk);
+    kill(far_end);
+    said(child.wait_with_output().unwrap()).is_one_clear_line(&["network broke", "killed"]);
+    let (mut child, far_end) = networked_run(&husk);
+    let held = fs::read_dir(format!("/proc/{far_end}/fd")).unwrap().count();
+    // The streams, the leash, the cable, what lingers, and what waits for sockets; nothing of its callers'.
+    assert!(held <= 7, "{held} files");
+    let environment = fs::read(format!("/proc/{far_end}/environ")).unwrap();
+    assert_eq!(environment, b"");
+    let status = fs::read_to_string(format!("/proc/{far_end}/status")).unwrap();
+    assert!(
+        status.contains("Seccomp:\t2") && status.contains("NoNewPrivs:\t1"),
+        "{status}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for _ in 0..100 {
+        if !is_far_end(far_end) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("the far end is still there");
 }
 
 #[test]

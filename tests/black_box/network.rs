@@ -1,8 +1,9 @@
-//! The network of a machine, from inside: real programs of the guest's, real servers of this host's.
+//! The network of a workload, from inside, behind each wall: real programs of the image's, real servers of this host's.
 //!
 //! A guest reaches no loopback, so the servers are at an address of this host's that is none, where it has one;
 //! published ports and what is refused need none.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use crate::husk::{Husk, kvm_is_hardware, skip};
+use crate::husk::{Husk, Wall, kvm_is_hardware, skip};
 
 /// Where the gateway of every machine is.
 const GATEWAY: &str = "10.117.107.1";
@@ -47,6 +48,15 @@ fn make_address() -> Option<Ipv4Addr> {
         }
     }
     None
+}
+
+/// husk behind each wall that has a network here.
+fn behind_each() -> impl Iterator<Item = Husk> {
+    let tun = File::options().read(true).write(true).open("/dev/net/tun");
+    if let Err(error) = &tun {
+        skip(&format!("a container's network: /dev/net/tun: {error}"));
+    }
+    Husk::behind_each().filter(move |husk| husk.wall() == Wall::Vm || tun.is_ok())
 }
 
 /// A server on its own threads: each connection is given to `serve`.
@@ -115,8 +125,10 @@ fn pages_and_large_files_come_and_go_whole() {
         sink.port()
     );
     let sum = digest(&bytes);
-    let out = Husk::shared().shell(&[], &script);
-    assert_eq!(out, format!("a page\n{sum}{sum}"));
+    for husk in behind_each() {
+        let out = husk.shell(&[], &script);
+        assert_eq!(out, format!("a page\n{sum}{sum}"), "{:?}", husk.wall());
+    }
 }
 
 #[test]
@@ -124,6 +136,10 @@ fn many_connections_at_once() {
     let Some(address) = address() else {
         return skip("this host has no address but its loopback");
     };
+    behind_each().for_each(|husk| connect_many(&husk, address));
+}
+
+fn connect_many(husk: &Husk, address: Ipv4Addr) {
     let count = if kvm_is_hardware() { 200 } else { 20 };
     let arrived = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&arrived);
@@ -141,9 +157,9 @@ fn many_connections_at_once() {
         at.ip(),
         at.port()
     );
-    let out = Husk::shared().shell(&["-m", "1g"], &script);
-    assert_eq!(out, "x".repeat(count));
-    assert_eq!(arrived.load(Ordering::SeqCst), count);
+    let out = husk.shell(&["-m", "1g"], &script);
+    assert_eq!(out, "x".repeat(count), "{:?}", husk.wall());
+    assert_eq!(arrived.load(Ordering::SeqCst), count, "{:?}", husk.wall());
 }
 
 #[test]
@@ -155,7 +171,13 @@ fn a_refused_port_and_what_nobody_may_reach_are_told_at_once() {
             wget -O- http://$to/ 2>&1 | tail -n 1; done; \
         wget -O- 'http://[fe80::1]/' 2>&1 | tail -n 1; wget -O- 'http://[fd00:ec2::254]/' 2>&1 | tail -n 1"
     );
-    let out = Husk::shared().shell(&[], &script);
+    for husk in behind_each() {
+        is_refused(&husk.shell(&[], &script));
+    }
+    drop(nobody);
+}
+
+fn is_refused(out: &str) {
     let refused =
         |host: &str| format!("wget: can't connect to remote host ({host}): Connection refused");
     let lines: Vec<_> = out.lines().collect();
@@ -168,7 +190,6 @@ fn a_refused_port_and_what_nobody_may_reach_are_told_at_once() {
     assert!(lines[4].contains("can't connect"), "{out}");
     assert!(lines[5].contains("can't connect"), "{out}");
     assert!(lines[6].contains("Permission denied"), "{out}");
-    drop(nobody);
 }
 
 #[test]
@@ -179,14 +200,12 @@ fn egress_is_what_was_asked() {
     let at = web(address, b"page\n".to_vec());
     let script =
         format!("wget -O- http://{at}/ 2>&1 | tail -n 1; ping -c 1 -W 5 {GATEWAY} | tail -n 2");
-    let out = Husk::shared().shell(&["--egress", "none"], &script);
-    assert!(
-        out.starts_with(&format!(
-            "wget: can't connect to remote host ({address}): No route to host\n"
-        )),
-        "{out}"
-    );
-    assert!(out.contains(" 0% packet loss"), "{out}");
+    let told = format!("wget: can't connect to remote host ({address}): No route to host\n");
+    for husk in behind_each() {
+        let out = husk.shell(&["--egress", "none"], &script);
+        assert!(out.starts_with(&told), "{:?}: {out}", husk.wall());
+        assert!(out.contains(" 0% packet loss"), "{:?}: {out}", husk.wall());
+    }
 }
 
 #[test]
@@ -195,28 +214,37 @@ fn a_machine_has_its_place_on_the_network_at_once() {
         cat /sys/class/net/eth0/mtu; grep -c nameserver /etc/resolv.conf; head -n 1 /etc/resolv.conf; \
         grep box /etc/hosts; ping -c 1 -W 5 10.117.107.1 | grep -c ' 0% packet loss'; \
         ping -c 1 -W 5 fd68:7573:6b00::1 | grep -c ' 0% packet loss'";
-    let out = Husk::shared().shell(&["--hostname", "box"], script);
-    assert_eq!(
-        out,
-        "inet 10.117.107.2/30\ninet6 fd68:7573:6b00::2/64\n\
+    for husk in behind_each() {
+        let out = husk.shell(&["--hostname", "box"], script);
+        assert_eq!(out, PLACE, "{:?}", husk.wall());
+    }
+}
+
+/// What that says.
+const PLACE: &str = "inet 10.117.107.2/30\ninet6 fd68:7573:6b00::2/64\n\
          default via 10.117.107.1 dev eth0 \n\
          10.117.107.0/30 dev eth0 scope link  src 10.117.107.2 \n\
          default via fd68:7573:6b00::1 dev eth0  metric 1024 \n\
-         65520\n1\nnameserver 10.117.107.1\n10.117.107.2\tbox\n1\n1\n"
-    );
-}
+         65520\n1\nnameserver 10.117.107.1\n10.117.107.2\tbox\n1\n1\n";
 
 #[test]
 fn without_a_network_there_is_no_device() {
     let script =
         "ls /sys/class/net; cat /etc/resolv.conf; ping -c 1 127.0.0.1 | grep -c ' 0% packet loss'";
-    let out = Husk::shared().shell(&["--network", "none"], script);
-    assert_eq!(out, "lo\n# This machine has no network.\n1\n");
+    for husk in Husk::behind_each() {
+        let out = husk.shell(&["--network", "none"], script);
+        let expected = "lo\n# This machine has no network.\n1\n";
+        assert_eq!(out, expected, "{:?}", husk.wall());
+    }
 }
 
 #[test]
 fn a_published_port_leads_into_the_machine_and_is_listed() {
-    let husk = Husk::fresh();
+    behind_each().for_each(|husk| publish(husk.wall()));
+}
+
+fn publish(wall: Wall) {
+    let husk = Husk::fresh().behind(wall);
     let script = "mkdir /w; echo page > /w/index.html; httpd -f -p 80 -h /w";
     let args = [
         "run",
@@ -288,7 +316,6 @@ fn fetch(at: SocketAddr) -> String {
 
 #[test]
 fn flags_that_make_no_sense_are_one_line() {
-    let husk = Husk::shared();
     for (flags, words) in [
         (&["-p", "80:x"][..], &["--publish `80:x`", "1 to 65535"][..]),
         (&["-p", "1-3:1-2"], &["same length"]),
@@ -298,14 +325,10 @@ fn flags_that_make_no_sense_are_one_line() {
             &["--network none"],
         ),
         (&["-p", "1-300:1-300"], &["256 ports"]),
-        (
-            &["--wall", "container", "-p", "80"],
-            &["--publish", "--wall"],
-        ),
     ] {
-        let mut args = vec!["run"];
-        args.extend(flags);
-        args.extend(["busybox", "true"]);
-        husk.say(&args).is_one_clear_line(words);
+        for husk in Husk::behind_each() {
+            let args = [&["run"], flags, &["busybox", "true"]].concat();
+            husk.say(&args).is_one_clear_line(words);
+        }
     }
 }

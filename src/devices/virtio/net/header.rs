@@ -1,4 +1,5 @@
-//! `struct virtio_net_hdr` (virtio 1.2, 5.1.6): before each frame, in both directions.
+//! `struct virtio_net_hdr` (virtio 1.2, 5.1.6): before each frame, in both directions; a TAP interface of the host's has the
+//! same.
 
 use crate::net::Unsummed;
 

@@ -7,6 +7,6 @@
 
 mod cable;
 mod device;
-mod header;
+pub mod header;
 
 pub use device::Net;

@@ -1,0 +1,57 @@
+//! What the far end of a network may still do once it has begun: speak over sockets. A container that took it over
+//! would find no file to open, no program to run, and no process to reach.
+
+use std::io;
+
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+
+use super::seccomp::{self, Limited};
+
+/// The calls of the engine, and of the memory, the clock and the end of any program.
+const CALLS: [(&str, &str); 5] = [
+    (
+        "frames, and what the sockets carry",
+        "read write readv writev recvfrom sendto recvmsg sendmsg",
+    ),
+    (
+        "connections, as they come and go",
+        "connect bind listen accept4 shutdown getsockopt setsockopt getsockname getpeername close fcntl",
+    ),
+    (
+        "waiting",
+        "epoll_ctl epoll_wait epoll_pwait epoll_pwait2 poll ppoll clock_gettime clock_nanosleep nanosleep \
+         timerfd_create timerfd_settime eventfd2 restart_syscall",
+    ),
+    (
+        "memory and randomness",
+        "mmap munmap mremap mprotect madvise brk futex sched_yield getrandom",
+    ),
+    (
+        "the end",
+        "exit exit_group rt_sigreturn rt_sigprocmask sigaltstack",
+    ),
+];
+
+/// Families that a socket may be of: IPv4 and IPv6.
+const FAMILIES: [u32; 2] = [2, 10];
+
+/// Drops everything else, for good: a call that is not listed ends the process. Of root's capabilities one is left, for
+/// the echo requests of hosts that let no user have a socket for them.
+pub fn confine() -> io::Result<()> {
+    let held = capabilities(None)?;
+    let left = held.permitted & CapabilitySet::NET_RAW;
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: left,
+            permitted: left,
+            inheritable: CapabilitySet::empty(),
+        },
+    )?;
+    let calls = CALLS.iter().flat_map(|(_, names)| names.split(' '));
+    let limited = Limited {
+        call: "socket",
+        arguments: &FAMILIES,
+    };
+    seccomp::apply(&seccomp::compile_only(calls, &limited))
+}

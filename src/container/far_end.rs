@@ -1,0 +1,221 @@
+//! The far end of a container's network: a process outside of the container, with the engine that a machine's
+//! process has. It is husk's binary once more, which was given open files and no path.
+//!
+//! ```text
+//!  husk run                                   the far end
+//!    ├── starts it ──────────────────────────────────▶ │   in the host's network
+//!  leaves for a network of its own, where the container will be, and makes an interface there
+//!    ├── Listen + sockets… ──────────────────────────▶ │   if ports are published
+//!    ├── Begin{network} + the interface's cable ─────▶ │   no way back: system calls and capabilities are dropped
+//!    │ ◀───────────────────────────────── Ready ───────┤   or Failed{text}
+//!    │ ◀───────────────────────── Failed{text} ────────┤   a mistake of husk's own, at any time
+//! ```
+//!
+//! The socket is the leash: when `husk run` lets go of it, by whatever end, the process ends.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::thread::set_name;
+use serde::{Deserialize, Serialize};
+
+use super::cable::Cable;
+use super::confine::confine;
+use super::error::Error;
+use crate::net::{Network, Setup};
+use crate::spec::VmNetwork;
+use crate::sys::fork::keep_only;
+use crate::sys::limits::raise_open_files;
+use crate::sys::linger::Linger;
+use crate::sys::panics;
+use crate::sys::seqpacket::{MAX_FILES, Message, Seqpacket};
+
+/// The verb by which the binary becomes one. Not for people.
+pub const FAR_END_VERB: &str = "far-end";
+
+/// What the process calls itself (`argv[0]`).
+const FAR_END_NAME: &str = "husk-far-end";
+
+/// Not at all.
+const AT_ONCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
+/// From `husk run`.
+#[derive(Debug, Serialize, Deserialize)]
+enum Order {
+    /// Let in who comes by these: as many messages as there are files for. Files: sockets that listen.
+    Listen,
+    /// Serve this network. Files: the cable of the container's interface.
+    Begin(VmNetwork),
+}
+
+/// To `husk run`.
+#[derive(Debug, Serialize, Deserialize)]
+enum Report {
+    /// The network is there.
+    Ready,
+    /// There is none, or none any more.
+    Failed {
+        /// Why, as a sentence.
+        text: String,
+    },
+}
+
+/// The process; it ends when this is let go of.
+#[derive(Debug)]
+pub struct FarEnd {
+    process: Child,
+    /// The leash.
+    socket: Seqpacket,
+}
+
+impl FarEnd {
+    /// Starts it in this process's network, which is the one that its container will reach.
+    pub fn start() -> Result<Self, Error> {
+        let (socket, theirs) = Seqpacket::pair().map_err(Error::Process)?;
+        let process = Command::new("/proc/self/exe")
+            .arg0(FAR_END_NAME)
+            .arg(FAR_END_VERB)
+            .env_clear()
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            // One that was taken over writes nothing to the user's terminal.
+            .stderr(Stdio::null())
+            // The terminal's Ctrl-C is for the workload.
+            .process_group(0)
+            .spawn()
+            .map_err(Error::Process)?;
+        Ok(Self { process, socket })
+    }
+
+    /// Has it serve `network` behind the interface of `tap`; `doors` are the sockets of published ports.
+    pub fn begin(&self, tap: &OwnedFd, network: VmNetwork, doors: &[OwnedFd]) -> Result<(), Error> {
+        for doors in doors.chunks(MAX_FILES) {
+            let files: Vec<_> = doors.iter().map(AsFd::as_fd).collect();
+            self.order(&Order::Listen, &files)?;
+        }
+        self.order(&Order::Begin(network), &[tap.as_fd()])
+    }
+
+    fn order(&self, order: &Order, files: &[BorrowedFd<'_>]) -> Result<(), Error> {
+        match send(&self.socket, order, files) {
+            // It has failed already: its report is on the way, and says why.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            sent => sent.map_err(Error::Process),
+        }
+    }
+
+    /// Waits until the network is there.
+    pub fn await_ready(&self) -> Result<(), Error> {
+        match self.report().map_err(Error::Process)? {
+            Some(Report::Ready) => Ok(()),
+            Some(Report::Failed { text }) => Err(Error::Network(text)),
+            None => Err(Error::Network("its process was killed".to_owned())),
+        }
+    }
+
+    /// Whether the network is still there.
+    pub fn check(&self) -> Result<(), Error> {
+        let mut socket = [PollFd::new(&self.socket, PollFlags::IN)];
+        match poll(&mut socket, Some(&AT_ONCE)) {
+            // It says nothing more as long as all is well.
+            Ok(1..) => self.await_ready(),
+            _ => Ok(()),
+        }
+    }
+
+    fn report(&self) -> io::Result<Option<Report>> {
+        match self.socket.receive() {
+            Ok(Some(message)) => Ok(Some(serde_json::from_slice(&message.bytes)?)),
+            Ok(None) => Ok(None),
+            // It died with a message of ours unread.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Readable when the network is gone.
+impl AsFd for FarEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for FarEnd {
+    fn drop(&mut self) {
+        // Already dead is what we want.
+        let _dead = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
+
+/// Is one, as the parent orders over stdin. Nobody reads the exit status.
+pub fn serve() -> ExitCode {
+    let Ok(stdin) = io::stdin().as_fd().try_clone_to_owned() else {
+        return ExitCode::FAILURE;
+    };
+    let keeper = Arc::new(Seqpacket::from(stdin));
+    let told = Arc::clone(&keeper);
+    let fail = move |text: &str| {
+        let text = text.to_owned();
+        // The parent may be gone; then nobody needs to know.
+        let _gone = send(&told, &Report::Failed { text }, &[]);
+    };
+    panics::end_with(fail.clone());
+    match obey(&keeper) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            fail(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn obey(keeper: &Seqpacket) -> io::Result<()> {
+    // Even before the leash is watched.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // What else husk's caller had open is nothing for it.
+    keep_only(&[keeper.as_fd()])?;
+    set_name(c"husk-far-end")?;
+    let Some((tap, setup)) = take_orders(keeper)? else {
+        // The container has no network after all.
+        return Ok(());
+    };
+    // The kernel takes an interface down in several grace periods, and nobody waits for them.
+    let _linger = Linger::over(tap.as_fd());
+    // Each conversation is an open file of this process.
+    let network = Network::new(setup, raise_open_files())?;
+    let mut cable = Cable::new(tap, Box::new(network));
+    confine()?;
+    send(keeper, &Report::Ready, &[])?;
+    cable.run(keeper.as_fd())
+}
+
+/// The cable of the container's interface, and what is at its other end.
+fn take_orders(keeper: &Seqpacket) -> io::Result<Option<(OwnedFd, Setup)>> {
+    let mut doors = Vec::new();
+    while let Some(Message { bytes, mut files }) = keeper.receive()? {
+        match serde_json::from_slice(&bytes)? {
+            Order::Listen => doors.extend(files),
+            Order::Begin(network) => {
+                let both = files.pop().zip(Setup::new(network, doors));
+                return Ok(Some(both.ok_or_else(|| {
+                    io::Error::other("it was ordered without its files")
+                })?));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn send(to: &Seqpacket, what: &impl Serialize, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+    to.send(&serde_json::to_vec(what)?, files)
+}
