@@ -114,9 +114,7 @@ impl Workload {
         let mut words = Words::default();
         words.values("--env", &self.env);
         words.values("--env-file", &self.env_file);
-        // Walls are compared with what all of them have, unless somebody says otherwise.
-        let network = self.network.unwrap_or(NetworkName::None);
-        words.value("--network", Some(name_of(network)));
+        words.value("--network", self.network.map(name_of));
         words.value("--egress", self.egress.map(name_of));
         words.values("--volume", &self.volume);
         words.values("--mount", &self.mount);

@@ -50,6 +50,9 @@ pub enum Error {
     /// Caches stay warm.
     #[error("cannot drop the page cache: --cold needs root")]
     Cold(#[source] io::Error),
+    /// There is nobody outside of the walls to speak to.
+    #[error("cannot serve the probe's connections")]
+    Peer(#[source] io::Error),
     /// There is no store for the volume that is measured.
     #[error(transparent)]
     Store(#[from] image::Error),

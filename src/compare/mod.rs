@@ -23,6 +23,7 @@ mod launch;
 pub mod ordered;
 mod overhead;
 pub mod parity;
+mod peer;
 mod random;
 pub mod render;
 pub mod report;

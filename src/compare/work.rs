@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::comparison::Bench;
 use super::error::Error;
 use super::launch::{Timed, Workload, command, watch};
+use super::peer::Peer;
 use super::report::{Better, Work};
 use super::schedule::{FEWEST, Length, Schedule};
 use crate::image::Store;
@@ -19,6 +20,9 @@ pub const SUITES: [&str; 5] = ["cpu", "memory", "syscall", "disk", "net"];
 
 /// What is equal about the file systems, and what is not measured.
 const MEMORY_ROOTS: &str = "The root is an overlay in memory behind every wall. What the suite disk calls `volume` is a named volume on the store's disk: a mount behind namespaces, a shared folder in a machine.";
+
+/// What is not measured of the network, and why.
+const NO_PEER: &str = "This host has no address but its loopback, which no wall's network leads to: the suite net has measured each wall's own loopback only.";
 
 /// Where the volume that is measured is mounted.
 const VOLUME_PLACE: &str = "/husk-volume";
@@ -73,6 +77,13 @@ pub fn measure(bench: &mut Bench<'_>, suites: &[&str]) -> Result<(), Error> {
         flags.extend(volume.words());
         words.extend(["--dir".into(), format!("volume={VOLUME_PLACE}").into()]);
         bench.report.notes.push(MEMORY_ROOTS.to_owned());
+    }
+    let peer = suites.contains(&"net").then(Peer::serve).transpose();
+    let peer = peer.map_err(Error::Peer)?.flatten();
+    match &peer {
+        Some(peer) => words.extend(["--peer".into(), peer.address().to_string().into()]),
+        None if suites.contains(&"net") => bench.report.notes.push(NO_PEER.to_owned()),
+        None => {}
     }
     let flags: Vec<&OsStr> = flags.iter().map(OsString::as_os_str).collect();
     let probe = Workload {

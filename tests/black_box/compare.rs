@@ -222,7 +222,11 @@ fn the_probe_measures_the_suites_that_are_asked_for_within_the_limits_that_are()
     let report = compared.report();
     assert_eq!(report["subject"]["memory_bytes"], 256 << 20);
     let work = report["work"].as_array().unwrap();
-    assert_eq!(work.len(), 8, "{work:?}");
+    let named = |figure: &&Value| figure["probe"].as_str().unwrap().starts_with("host.");
+    let outside = work.iter().filter(named).count();
+    // Behind two walls, where this host has an address for it and gives containers a network.
+    assert!([0, 8].contains(&outside), "{work:?}");
+    assert_eq!(work.len(), 8 + outside, "{work:?}");
     for figure in work {
         assert_eq!(figure["samples"].as_array().unwrap().len(), 5, "{figure}");
     }

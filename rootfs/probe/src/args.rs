@@ -1,12 +1,12 @@
 //! The words on the command line.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// How to call this program, in one line.
-pub const USAGE: &str =
-    "usage: husk-probe [--suite cpu,memory,syscall,disk,net] [--dir LABEL=PATH]... [--budget-ms N]";
+pub const USAGE: &str = "usage: husk-probe [--suite cpu,memory,syscall,disk,net] [--dir LABEL=PATH]... [--peer IP:PORT] [--budget-ms N]";
 
 /// Time of one probe when nobody says otherwise.
 const DEFAULT_BUDGET: Duration = Duration::from_millis(200);
@@ -22,7 +22,7 @@ pub enum Suite {
     Syscall,
     /// Files.
     Disk,
-    /// Sockets over loopback.
+    /// Sockets over loopback, and to a peer.
     Net,
 }
 
@@ -64,6 +64,8 @@ pub struct Args {
     pub suites: Vec<Suite>,
     /// Directories besides the root.
     pub dirs: Vec<Place>,
+    /// Who is outside of the wall, for connections there.
+    pub peer: Option<SocketAddr>,
     /// How long each probe measures.
     pub budget: Duration,
 }
@@ -74,6 +76,7 @@ impl Args {
         let mut args = Self {
             suites: Suite::ALL.to_vec(),
             dirs: Vec::new(),
+            peer: None,
             budget: DEFAULT_BUDGET,
         };
         let mut words = words.map(|word| {
@@ -85,7 +88,7 @@ impl Args {
                 Some((flag, value)) if flag.starts_with("--") => (flag, Some(value.to_owned())),
                 _ => (word.as_str(), None),
             };
-            if !["--suite", "--dir", "--budget-ms"].contains(&flag) {
+            if !["--suite", "--dir", "--peer", "--budget-ms"].contains(&flag) {
                 return Err(format!("`{word}`: unknown word"));
             }
             let value = match attached {
@@ -98,6 +101,7 @@ impl Args {
             match flag {
                 "--suite" => args.suites = parse_suites(&value)?,
                 "--dir" => args.add_dir(&value)?,
+                "--peer" => args.peer = Some(parse_peer(&value)?),
                 _ => args.budget = parse_budget(&value)?,
             }
         }
@@ -139,6 +143,11 @@ fn parse_suites(text: &str) -> Result<Vec<Suite>, String> {
         .collect())
 }
 
+fn parse_peer(text: &str) -> Result<SocketAddr, String> {
+    let peer = text.parse();
+    peer.map_err(|_| format!("--peer `{text}`: write IP:PORT"))
+}
+
 fn parse_budget(text: &str) -> Result<Duration, String> {
     match text.parse::<u32>() {
         Ok(milliseconds) if milliseconds > 0 => Ok(Duration::from_millis(milliseconds.into())),
@@ -172,6 +181,8 @@ mod tests {
             "--dir",
             "vol=/data/a=b",
             "--dir=other=x",
+            "--peer",
+            "192.0.2.1:7",
             "--budget-ms=7",
         ];
         let args = parse(&words).unwrap();
@@ -182,12 +193,13 @@ mod tests {
             .map(|dir| (dir.label.as_str(), dir.path.to_str().unwrap()))
             .collect();
         assert_eq!(places, [("vol", "/data/a=b"), ("other", "x")]);
+        assert_eq!(args.peer, Some(([192, 0, 2, 1], 7).into()));
         assert_eq!(args.budget, Duration::from_millis(7));
     }
 
     #[test]
     fn what_is_wrong_is_named() {
-        let wrong: [(&[&str], &str); 11] = [
+        let wrong: [(&[&str], &str); 12] = [
             (&["cpu"], "`cpu`"),
             (&["--suite"], "--suite needs"),
             (&["--suite", "cpu,gpu"], "`gpu`"),
@@ -198,6 +210,7 @@ mod tests {
             (&["--dir", "a="], "no path"),
             (&["--dir", "root=/data"], "taken"),
             (&["--dir", "a=/b", "--dir", "a=/c"], "taken"),
+            (&["--peer", "localhost:7"], "IP:PORT"),
             (&["--budget-ms", "0"], "--budget-ms"),
         ];
         for (words, part) in wrong {

@@ -1,5 +1,5 @@
 //! Measures the wall that this program runs behind, from the inside: what system calls, computing,
-//! memory, files and loopback sockets cost here. One JSON object per line and result:
+//! memory, files and sockets cost here. One JSON object per line and result:
 //!
 //! ```text
 //! {"suite":"syscall","probe":"getpid","unit":"ns","better":"lower","value":123.4}

@@ -20,6 +20,6 @@ pub fn run<O: Write, E: Write>(suite: Suite, args: &Args, report: &mut Report<O,
         Suite::Memory => memory::run(budget, &mut take),
         Suite::Syscall => syscall::run(budget, &mut take),
         Suite::Disk => disk::run(budget, &args.dirs, &mut take),
-        Suite::Net => net::run(budget, &mut take),
+        Suite::Net => net::run(budget, args.peer, &mut take),
     }
 }
