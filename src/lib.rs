@@ -12,6 +12,7 @@
 //! 2  image, kvm          references to root file systems; KVM itself
 //!    volumes             folders that outlive the runs that see them
 //!    net                 the user-mode network: frames of a guest's on one side, sockets on the other
+//!    sessions            a command beside the workload, as both walls know it
 //!    machines            the machines of this host: their files, names, output, and how to reach them
 //! 1  spec                what to run, as plain data
 //! 0  sys, timeline       the host kernel's words; phases    (and the package husk-init)
@@ -27,6 +28,7 @@ pub mod kvm;
 pub mod machines;
 pub mod net;
 pub mod run;
+pub mod sessions;
 pub mod spec;
 pub mod sys;
 pub mod timeline;

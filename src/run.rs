@@ -32,6 +32,7 @@ use screen::Screen;
 use crate::container;
 use crate::image::{self, Beside, Image, Store};
 use crate::machines;
+use crate::sessions::Stdio;
 use crate::spec::sentence::sentence;
 use crate::spec::{
     ContainerSpec, Cpus, Ending, FORWARDED, Missing, OciRuntime, RunRequest, RunSpec, Signal,
@@ -39,7 +40,7 @@ use crate::spec::{
 };
 use crate::sys::signals;
 use crate::timeline::{Phase, Timeline};
-use crate::vmm::{self, Asker, Stdio, Topic};
+use crate::vmm::{self, Asker, Topic};
 use crate::volumes;
 
 /// How a run ended.

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by floor. A room imports only from lower floors, or from itself.
-const FLOORS: [(&str, u8); 16] = [
+const FLOORS: [(&str, u8); 17] = [
     ("sys", 0),
     ("timeline", 0),
     ("spec", 1),
@@ -16,6 +16,7 @@ const FLOORS: [(&str, u8); 16] = [
     ("kvm", 2),
     ("machines", 2),
     ("net", 2),
+    ("sessions", 2),
     ("boot", 3),
     ("devices", 3),
     ("vmm", 4),

@@ -11,9 +11,10 @@ use husk_init::job::Size;
 use super::life::Watch;
 use crate::container;
 use crate::machines::{Attend, Caller, Reply, Request};
+use crate::sessions::{Answer, Refusal, SessionId, Stdio};
 use crate::spec::sentence::sentence;
 use crate::spec::{Exec, Signal};
-use crate::vmm::{self, Answer, Asker, Refusal, SessionId, Stdio};
+use crate::vmm::{self, Asker};
 
 /// What is called on.
 pub enum Reached {

@@ -14,9 +14,10 @@ use husk_init::job::Process;
 
 use super::life::Watch;
 use crate::machines::{Checked, Health, Wellness};
+use crate::sessions::{Answer, Stdio};
 use crate::spec::sentence::sentence;
 use crate::spec::{HealthCheck, Signal, time};
-use crate::vmm::{self, Answer, Asker, Stdio};
+use crate::vmm::{self, Asker};
 
 /// Bytes of a check's output that are kept, as docker.
 const KEPT: u64 = 4096;

@@ -4,8 +4,9 @@ use std::io;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 
+use crate::sessions::{Answer, SessionId};
 use crate::sys::terminal::{self, Raw};
-use crate::vmm::{Answer, Asker, SessionId};
+use crate::vmm::Asker;
 
 /// Our terminal, given back at the latest when this is dropped.
 #[derive(Debug)]

@@ -13,10 +13,9 @@ use std::thread;
 
 use husk_init::frame::{self, Frame, Stream};
 
-use super::asker::SessionId;
-use super::client::Client;
 use super::talk::Event;
 use super::uplink::{self, MAX_CONNECTIONS, Order, Report};
+use crate::sessions::{self, SessionId};
 use crate::sys::lock::lock;
 use crate::sys::seqpacket::Seqpacket;
 
@@ -26,6 +25,9 @@ const MAX_ANSWER: u32 = 256 << 10;
 
 /// Frames that may wait for a guest that does not read; more are lost.
 const MAX_WAITING: usize = 1024;
+
+/// Who uses a session, over connections of the guest's.
+pub type Client = sessions::Client<UnixStream>;
 
 /// What the connections of one guest are connected to.
 #[derive(Debug)]
@@ -269,9 +271,8 @@ mod tests {
 
     use husk_init::job::{Job, Process};
 
-    use super::super::client::streams_of;
-    use super::super::relay::Stdio;
     use super::*;
+    use crate::sessions::{Stdio, streams_of};
 
     /// The machine's end of an uplink, and what `husk run` makes of it.
     struct Machine {

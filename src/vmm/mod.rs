@@ -7,13 +7,11 @@
 mod asker;
 mod build;
 mod channels;
-mod client;
 mod console;
 mod error;
 mod freezer;
 mod launch;
 mod machine;
-mod relay;
 mod serve;
 mod sessions;
 mod slots;
@@ -23,11 +21,10 @@ mod uplink;
 mod vcpu_thread;
 mod wall;
 
-pub use asker::{Answer, Asked, Asker, Refusal, SessionId, prepare};
+pub use asker::{Asked, Asker, prepare};
 pub use error::Error;
 pub use freezer::Freezer;
 pub use launch::{Launched, MACHINE_NAME, MACHINE_VERB, launch};
-pub use relay::Stdio;
 pub use serve::serve;
 pub use talk::Topic;
 pub use wall::run;

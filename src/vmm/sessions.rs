@@ -20,17 +20,13 @@ use husk_init::exit::Exit;
 use husk_init::frame::{Frame, MAX_SESSIONS, Stream};
 use husk_init::job::Process;
 
-use super::asker::{Answer, Answers, Refusal, Wanted, Wish};
-use super::channels::{Hall, Orders};
-use super::client::{Client, streams_of};
+use super::asker::{Wanted, Wish};
+use super::channels::{Client, Hall, Orders};
+use crate::sessions::{Answer, Answers, LAST_BYTES, Refusal, streams_of};
 use crate::spec::Signal;
 
 /// How long a guest may take to start a command: a busy one on a software KVM, and room.
 const ANSWER: Duration = Duration::from_secs(60);
-
-/// How long the output of a process that has ended may be silent before its last byte has come: its
-/// children may have it open for ever. Docker waits as long.
-const LAST_BYTES: Duration = Duration::from_secs(2);
 
 /// Wishes that wait for a session to be asked for; more are lost.
 const MOST_WISHES: usize = 16;

@@ -22,13 +22,13 @@ use husk_init::exit::Exit;
 use husk_init::frame::{Frame, Stream};
 use husk_init::job::Job;
 
-use super::asker::{Answer, Answers, OnStart, Refusal, Wanted, Wish};
-use super::channels::{Hall, Orders};
-use super::client::{Client, streams_of};
+use super::asker::{OnStart, Wanted, Wish};
+use super::channels::{Client, Hall, Orders};
 use super::error::Error;
 use super::sessions::Sessions;
 use super::uplink::Report;
 use crate::kvm::Flavour;
+use crate::sessions::{Answer, Answers, Refusal, streams_of};
 use crate::spec::sentence::printable;
 use crate::spec::{Ending, PATIENCE, Signal};
 use crate::timeline::{Phase, Timeline};

@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 use husk_init::job::Process;
 
 use super::asker::Asked;
-use super::channels::{self, Hall};
-use super::client::{Client, streams_of};
+use super::channels::{self, Client, Hall};
 use super::error::Error;
 use super::launch::Launched;
-use super::relay::Stdio;
 use super::talk::{Event, Talk, Topic};
 use super::uplink::{self, Order, Report};
+use crate::sessions::{Stdio, streams_of};
 use crate::spec::{Ending, VmSpec};
 use crate::sys::seqpacket::Seqpacket;
 use crate::timeline::{Phase, Timeline};

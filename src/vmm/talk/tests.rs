@@ -10,8 +10,8 @@ use std::thread;
 use husk_init::exit::{Failure, Stage};
 use husk_init::job::Process;
 
-use super::super::relay::Stdio;
 use super::*;
+use crate::sessions::Stdio;
 use crate::sys::seqpacket::Seqpacket;
 
 fn topic() -> Topic {

@@ -5,9 +5,10 @@ use std::sync::mpsc::{Receiver, Sender};
 use husk_init::frame::MAX_SESSIONS;
 use husk_init::job::Size;
 
-use super::super::super::asker::{Asked, Asker, SessionId, prepare};
+use super::super::super::asker::{Asked, Asker, prepare};
 use super::super::super::channels::tests_orders;
 use super::*;
+use crate::sessions::SessionId;
 
 /// A talk whose workload runs, what is asked of it, and what the guest is told.
 struct Running<'a> {

@@ -5,11 +5,12 @@
 
 use std::fs::File;
 use std::io::{self, PipeReader, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use rustix::event::{PollFd, PollFlags, poll};
+
+use super::client::Wire;
 
 /// Bytes carried at once.
 const CHUNK: usize = 64 << 10;
@@ -57,6 +58,16 @@ impl Pulse {
     }
 }
 
+impl From<[OwnedFd; 3]> for Stdio {
+    fn from([stdin, stdout, stderr]: [OwnedFd; 3]) -> Self {
+        Self {
+            stdin,
+            stdout,
+            stderr,
+        }
+    }
+}
+
 impl Stdio {
     /// This process's own streams.
     pub fn inherit() -> io::Result<Self> {
@@ -68,14 +79,39 @@ impl Stdio {
     }
 }
 
-/// The user's bytes to the workload, until their end, or the guest's, or until `leaving` hangs up.
-/// That the workload stopped reading is its own affair.
-pub fn feed(mut user: File, mut guest: &UnixStream, leaving: &PipeReader) -> io::Result<()> {
+/// The process's end of a stream, as a file.
+struct End<'w, W>(&'w W);
+
+impl<W: Wire> Read for End<'_, W> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.0.read(bytes)
+    }
+}
+
+impl<W: Wire> Write for End<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<W: Wire> AsFd for End<'_, W> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The user's bytes to the process, until their end, or the process's, or until `leaving` hangs up.
+/// That the process stopped reading is its own affair.
+pub fn feed(mut user: File, wire: &impl Wire, leaving: &PipeReader) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
-    while wait_for_user(&user, guest, leaving)? {
+    while wait_for_user(&user, wire, leaving)? {
         match take(&mut user, &mut buffer)? {
             0 => break,
-            count if guest.write_all(&buffer[..count]).is_err() => break,
+            count if give(&mut End(wire), &buffer[..count]).is_err() => break,
             _ => {}
         }
     }
@@ -84,10 +120,10 @@ pub fn feed(mut user: File, mut guest: &UnixStream, leaving: &PipeReader) -> io:
 
 /// Waits for bytes of the user's; false when nobody is left to take or to give some. A byte that is
 /// not for this session any more is left where it is: the file may be a terminal that others read.
-fn wait_for_user(user: &File, guest: &UnixStream, leaving: &PipeReader) -> io::Result<bool> {
+fn wait_for_user(user: &File, wire: &impl Wire, leaving: &PipeReader) -> io::Result<bool> {
     let mut entries = [
         PollFd::new(user, PollFlags::IN),
-        PollFd::new(guest, PollFlags::empty()),
+        PollFd::new(wire, PollFlags::empty()),
         PollFd::new(leaving, PollFlags::empty()),
     ];
     loop {
@@ -97,23 +133,18 @@ fn wait_for_user(user: &File, guest: &UnixStream, leaving: &PipeReader) -> io::R
             Err(errno) => return Err(errno.into()),
         }
     }
-    let [_, guest, leaving] = entries.map(|entry| entry.revents());
-    Ok(guest.is_empty() && leaving.is_empty())
+    let [_, wire, leaving] = entries.map(|entry| entry.revents());
+    Ok(wire.is_empty() && leaving.is_empty())
 }
 
-/// The workload's bytes to the user. When the user's reader is gone the stream is closed towards
-/// the guest, where the workload gets SIGPIPE as it would on a pipe; when the user is `gone`, they
+/// The process's bytes to the user. When the user's reader is gone the stream is closed towards
+/// the process, which gets SIGPIPE as it would on a pipe; when the user is `gone`, they
 /// are dropped.
-pub fn drain(
-    guest: &UnixStream,
-    mut user: File,
-    pulse: &Pulse,
-    gone: &AtomicBool,
-) -> io::Result<()> {
-    let mut guest = guest;
+pub fn drain(wire: &impl Wire, mut user: File, pulse: &Pulse, gone: &AtomicBool) -> io::Result<()> {
+    let mut end = End(wire);
     let mut buffer = vec![0; CHUNK];
-    // A guest that is gone has no more bytes, however it went.
-    while let Ok(count @ 1..) = take(&mut guest, &mut buffer) {
+    // Who is gone has no more bytes, however it went.
+    while let Ok(count @ 1..) = take(&mut end, &mut buffer) {
         let given = pulse.give(|| match gone.load(Ordering::SeqCst) {
             true => Ok(()),
             false => give(&mut user, &buffer[..count]),
@@ -131,11 +162,11 @@ pub fn drain(
     Ok(())
 }
 
-/// The workload's bytes to nobody.
-pub fn drop_all(guest: &UnixStream) {
-    let mut guest = guest;
+/// The process's bytes to nobody.
+pub fn drop_all(wire: &impl Wire) {
+    let mut end = End(wire);
     let mut buffer = vec![0; CHUNK];
-    while let Ok(1..) = take(&mut guest, &mut buffer) {}
+    while let Ok(1..) = take(&mut end, &mut buffer) {}
 }
 
 /// Reads once, waiting for bytes also where somebody made the file non-blocking.
@@ -182,13 +213,16 @@ mod tests {
     use std::time::Duration;
 
     use std::io::PipeWriter;
+    use std::os::unix::net::UnixStream;
 
     use husk_init::frame::Stream;
     use husk_init::job::Process;
     use rustix::fs::{OFlags, fcntl_setfl};
 
-    use super::super::client::Client;
+    use super::super::client;
     use super::*;
+
+    type Client = client::Client<UnixStream>;
 
     fn client(stdin: OwnedFd, stdout: OwnedFd) -> Client {
         let stderr = File::open("/dev/null").unwrap().into();
@@ -318,7 +352,7 @@ mod tests {
             let user = Arc::clone(&user);
             (thread::spawn(move || user.carry(stream, guest)), workload)
         });
-        let [(stdin, mut reads), (stdout, mut writes)] = pairs;
+        let [(stdin, reads), (stdout, mut writes)] = pairs;
         // More than the user's pipe and the socket hold: the relay waits for the user.
         let writer = thread::spawn(move || writes.write_all(&[7; 4 << 20]));
         thread::sleep(Duration::from_millis(200));

@@ -5,8 +5,9 @@
 //! says is read and dropped.
 
 use std::fs::File;
-use std::io::{self, PipeReader, PipeWriter};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -18,9 +19,49 @@ use husk_init::job::Process;
 use super::relay::{self, Pulse, Stdio};
 use crate::sys::lock::lock;
 
+/// What leads to the process of a session, for one of its streams: a connection of a guest's, or an end of a
+/// pipe or a terminal.
+pub trait Wire: AsFd + Send + Sync + Sized + 'static {
+    /// Another handle of it.
+    fn try_clone(&self) -> io::Result<Self>;
+    /// What the process says: as a read of a file.
+    fn read(&self, bytes: &mut [u8]) -> io::Result<usize>;
+    /// What the process is told: as a write to a file.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// There is no more that the process could be told.
+    fn end_input(&self);
+    /// Nothing more is carried either way: who waits for bytes gets none.
+    fn hang_up(&self);
+}
+
+impl Wire for UnixStream {
+    fn try_clone(&self) -> io::Result<Self> {
+        Self::try_clone(self)
+    }
+
+    fn read(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut end = self;
+        Read::read(&mut end, bytes)
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut end = self;
+        Write::write(&mut end, bytes)
+    }
+
+    fn end_input(&self) {
+        // Fails only when the guest is gone, and then nobody waits for an end of file.
+        let _gone = self.shutdown(Shutdown::Write);
+    }
+
+    fn hang_up(&self) {
+        let _gone = self.shutdown(Shutdown::Both);
+    }
+}
+
 /// The user's side of one session.
 #[derive(Debug)]
-pub struct Client {
+pub struct Client<W> {
     stdio: Stdio,
     /// Whether anything is typed on a terminal.
     types: bool,
@@ -30,11 +71,11 @@ pub struct Client {
     /// Hangs up when the user leaves: for who waits for the user's next byte.
     leaving: PipeReader,
     stays: Mutex<Option<PipeWriter>>,
-    /// The guest's connections of output that are being carried.
-    outputs: Mutex<Vec<Weak<UnixStream>>>,
+    /// What output is being carried from.
+    outputs: Mutex<Vec<Weak<W>>>,
 }
 
-impl Client {
+impl<W: Wire> Client<W> {
     /// Of a session that runs `process`.
     pub fn new(stdio: Stdio, process: &Process) -> io::Result<Self> {
         let (leaving, stays) = io::pipe()?;
@@ -49,23 +90,22 @@ impl Client {
         })
     }
 
-    /// Carries `stream` over `guest` until either side closes it; the error is what kept the
+    /// Carries `stream` over `wire` until either side closes it; the error is what kept the
     /// user's side from taking or giving bytes.
-    pub fn carry(&self, stream: Stream, guest: UnixStream) -> io::Result<()> {
+    pub fn carry(&self, stream: Stream, wire: W) -> io::Result<()> {
         match stream {
             Stream::Stdin => {
-                let fed = relay::feed(self.stdin()?, &guest, &self.leaving);
-                // Fails only when the guest is gone, and then nobody waits for an end of file.
-                let _gone = guest.shutdown(Shutdown::Write);
+                let fed = relay::feed(self.stdin()?, &wire, &self.leaving);
+                wire.end_input();
                 fed
             }
-            Stream::Stdout => self.drain(guest, self.stdio.stdout.try_clone()?.into()),
-            Stream::Stderr => self.drain(guest, self.stdio.stderr.try_clone()?.into()),
+            Stream::Stdout => self.drain(wire, self.stdio.stdout.try_clone()?.into()),
+            Stream::Stderr => self.drain(wire, self.stdio.stderr.try_clone()?.into()),
             Stream::Terminal => {
                 if self.types {
-                    self.type_on(guest.try_clone()?)?;
+                    self.type_on(wire.try_clone()?)?;
                 }
-                self.drain(guest, self.stdio.stdout.try_clone()?.into())
+                self.drain(wire, self.stdio.stdout.try_clone()?.into())
             }
         }
     }
@@ -76,29 +116,29 @@ impl Client {
 
     /// What the user types goes to the terminal on a thread of its own. Its end is no end of the
     /// terminal, which goes on to show.
-    fn type_on(&self, guest: UnixStream) -> io::Result<()> {
+    fn type_on(&self, wire: W) -> io::Result<()> {
         let (user, leaving) = (self.stdin()?, self.leaving.try_clone()?);
         thread::Builder::new()
             .name("typist".to_owned())
-            .spawn(move || relay::feed(user, &guest, &leaving))?;
+            .spawn(move || relay::feed(user, &wire, &leaving))?;
         Ok(())
     }
 
-    fn drain(&self, guest: UnixStream, user: File) -> io::Result<()> {
-        let guest = Arc::new(guest);
-        lock(&self.outputs).push(Arc::downgrade(&guest));
-        let drained = relay::drain(&guest, user, &self.pulse, &self.gone);
+    fn drain(&self, wire: W, user: File) -> io::Result<()> {
+        let wire = Arc::new(wire);
+        lock(&self.outputs).push(Arc::downgrade(&wire));
+        let drained = relay::drain(&*wire, user, &self.pulse, &self.gone);
         // However it ended, nothing more is carried either way.
-        let _gone = guest.shutdown(Shutdown::Both);
+        wire.hang_up();
         drained
     }
 
     /// The session is over: who has its streams open still, loses them.
     pub fn hang_up(&self) {
         lock(&self.stays).take();
-        for guest in lock(&self.outputs).drain(..) {
-            if let Some(guest) = guest.upgrade() {
-                let _gone = guest.shutdown(Shutdown::Both);
+        for wire in lock(&self.outputs).drain(..) {
+            if let Some(wire) = wire.upgrade() {
+                wire.hang_up();
             }
         }
     }
@@ -107,15 +147,15 @@ impl Client {
     pub fn leave(&self) {
         self.gone.store(true, Ordering::SeqCst);
         lock(&self.stays).take();
-        for guest in lock(&self.outputs).drain(..) {
-            let Some(guest) = guest.upgrade() else {
+        for wire in lock(&self.outputs).drain(..) {
+            let Some(wire) = wire.upgrade() else {
                 continue;
             };
             // Beside the relay, which may wait for a user who takes nothing and never will. Without
             // a thread the process waits as it would for a user who reads nothing.
             let _no_thread = thread::Builder::new()
                 .name("drain".to_owned())
-                .spawn(move || relay::drop_all(&guest));
+                .spawn(move || relay::drop_all(&*wire));
         }
     }
 }
