@@ -2,6 +2,7 @@
 //! unlike with fork, and what went wrong is simply written where the parent reads it.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::fmt;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
@@ -22,14 +23,24 @@ pub struct Plan<'a> {
     pub uid: u32,
     /// Group id.
     pub gid: u32,
-    /// Supplementary groups.
-    pub groups: &'a [u32],
+    /// Supplementary groups; none to name where nobody may name any (user_namespaces(7), "setgroups").
+    pub groups: Option<&'a [u32]>,
     /// Resource limits.
     pub limits: &'a [Limit],
     /// Its descriptors 0, 1 and 2.
     pub streams: &'a [OwnedFd; 3],
     /// Whether they are a terminal, which is to control the child's session.
     pub on_terminal: bool,
+    /// Control groups that it joins, by their `cgroup.procs`, open to be written.
+    pub cgroups: &'a [OwnedFd],
+    /// What holds it back, besides being its user.
+    pub confine: Option<&'a dyn Confine>,
+}
+
+/// What a child does to itself last, when it has become its user: system calls, and nothing that allocates.
+pub trait Confine: fmt::Debug {
+    /// Does it.
+    fn confine(&self) -> Result<()>;
 }
 
 /// What the child was doing when it failed.
@@ -37,6 +48,8 @@ pub struct Plan<'a> {
 pub enum Step {
     /// Being made.
     Clone,
+    /// Joining its control groups.
+    Cgroup,
     /// Leaving init's session.
     Session,
     /// Taking control of its terminal.
@@ -49,6 +62,8 @@ pub enum Step {
     Workdir,
     /// Becoming its user.
     User,
+    /// Being held back.
+    Confine,
     /// Executing its command.
     Exec,
 }
@@ -140,6 +155,10 @@ extern "C" fn child(argument: *mut c_void) -> c_int {
 fn become_it(shared: &Shared<'_>) -> std::result::Result<(), (Step, Errno)> {
     let plan = shared.plan;
     let at = |step: Step| move |error: Errno| (step, error);
+    for group in plan.cgroups {
+        // Zero is who writes.
+        super::file::write(group, b"0").map_err(at(Step::Cgroup))?;
+    }
     // SAFETY: no memory is passed.
     check(unsafe { libc::setsid() }).map_err(at(Step::Session))?;
     wait::block(&wait::set_of(&[])).map_err(at(Step::Session))?;
@@ -158,6 +177,9 @@ fn become_it(shared: &Shared<'_>) -> std::result::Result<(), (Step, Errno)> {
         .map_err(at(Step::Limit))?;
     super::mount::chdir(plan.cwd).map_err(at(Step::Workdir))?;
     take_user(plan).map_err(at(Step::User))?;
+    if let Some(confine) = plan.confine {
+        confine.confine().map_err(at(Step::Confine))?;
+    }
     Err((Step::Exec, shared.lists.execute()))
 }
 
@@ -171,8 +193,10 @@ fn set_limit(limit: &Limit) -> Result<()> {
 }
 
 fn take_user(plan: &Plan<'_>) -> Result<()> {
-    // SAFETY: the groups are readable for their whole length.
-    check(unsafe { libc::setgroups(plan.groups.len(), plan.groups.as_ptr()) })?;
+    if let Some(groups) = plan.groups {
+        // SAFETY: the groups are readable for their whole length.
+        check(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) })?;
+    }
     // SAFETY: no memory is passed.
     check(unsafe { libc::setresgid(plan.gid, plan.gid, plan.gid) })?;
     // SAFETY: no memory is passed.
