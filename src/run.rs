@@ -11,6 +11,7 @@ mod keeper;
 mod life;
 mod mounts;
 mod network;
+mod reached;
 mod screen;
 
 pub use embedded::GUEST_KERNEL;
@@ -20,13 +21,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use husk_init::exit::Exit;
 use husk_init::job::{Interface, Job, PROBE_PATH};
 use thiserror::Error;
 
-use callers::Reached;
 use life::{Life, Watch};
+use reached::Reached;
 use screen::Screen;
 
 use crate::container;
@@ -231,24 +233,19 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
         timeout: spec.timeout,
         job: build_job(&spec, network::interface(&spec.networking))?,
     };
-    let ([stdin, stdout, stderr], watch) = life.open(&spec)?;
+    let (stdio, watch) = life.open(&spec)?;
     let freezer = launched.freezer()?;
     watch.publish(net.published);
     let started = watch.clone();
     let (asker, asked) = vmm::prepare(move || started.start());
     let on_terminal = spec.process.terminal.is_some();
     pass_signals_on(asker.clone(), on_terminal)?;
-    watch.listen(Reached::Machine(asker.clone(), freezer))?;
-    if let Some(check) = spec.health.clone() {
-        health::watch(check, &spec.process, asker.clone(), watch.clone())?;
-    }
+    let limits = spec.process.limits.clone();
+    let reached = Reached::Machine(asker.clone(), freezer, limits);
+    greet(&watch, reached, &spec)?;
     let screen = on_terminal.then(|| Screen::lend(asker, spec.process.stdin));
     let screen = screen.transpose()?;
-    let stdio = Stdio {
-        stdin,
-        stdout,
-        stderr,
-    };
+    let stdio = Stdio::from(stdio);
     let ending = vmm::run(launched, &machine, topic, stdio, asked, &mut timeline);
     drop(screen);
     let ending = ending?;
@@ -320,8 +317,9 @@ fn run_container(
         job: build_job(&spec, None)?,
         timeout: spec.timeout,
     };
-    if spec.health.is_some() {
-        let text = "health is checked in machines only, and not in this container".to_owned();
+    if spec.health.is_some() && wanted.runtime != OciRuntime::Embedded {
+        let text = "health is checked in husk's own containers only: leave --oci-runtime away";
+        let text = text.to_owned();
         let asked = checks_health;
         note(Missing { text, asked });
     }
@@ -329,16 +327,24 @@ fn run_container(
     unkept.for_each(|text| note(Missing { text, asked: false }));
     let (stdio, watch) = life.open(&spec)?;
     watch.publish(published);
-    let on_start = |reach| greet(&watch, Reached::Container(reach));
+    // From here on there may be more threads than one.
+    let on_start = |reach| {
+        watch.start();
+        // One that cannot listen runs all the same.
+        let _unreachable = greet(&watch, Reached::Container(reach), &spec);
+    };
     let ending = container::run(entered, &wanted, stdio, &mut timeline, note, on_start)?;
     Ok(Outcome::new(spec.name, ending, missing, timeline))
 }
 
-/// A container's workload has started: from here on there may be more threads than one.
-fn greet(watch: &Watch, reached: Reached) {
-    watch.start();
-    // One that cannot listen runs all the same.
-    let _unreachable = watch.listen(reached);
+/// Lets others reach what runs, and looks after its health.
+fn greet(watch: &Watch, reached: Reached, spec: &RunSpec) -> io::Result<()> {
+    let reached = Arc::new(reached);
+    watch.listen(Arc::clone(&reached))?;
+    match spec.health.clone() {
+        Some(check) => health::watch(check, &spec.process, reached, watch.clone()),
+        None => Ok(()),
+    }
 }
 
 /// What a request makes of an image, without running it.

@@ -48,7 +48,9 @@ use std::process::ExitCode;
 
 use clap::{Args as _, Command, FromArgMatches, Subcommand};
 
-use crate::container::{ARCHIVER_VERB, FAR_END_VERB, serve_archiver, serve_far_end};
+use crate::container::{
+    ARCHIVER_VERB, FAR_END_VERB, TENANT_VERB, serve_archiver, serve_far_end, serve_tenant,
+};
 use crate::run::{KEEPER_VERB, keep};
 use crate::vmm;
 
@@ -107,6 +109,7 @@ pub fn main() -> ExitCode {
         (Some(verb), _) if verb == vmm::MACHINE_VERB => return vmm::serve(),
         (Some(verb), _) if verb == ARCHIVER_VERB => return serve_archiver(),
         (Some(verb), _) if verb == FAR_END_VERB => return serve_far_end(),
+        (Some(verb), _) if verb == TENANT_VERB => return serve_tenant(),
         (Some(verb), Some(id)) if verb == KEEPER_VERB => {
             return keep(&id.to_string_lossy());
         }

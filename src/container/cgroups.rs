@@ -1,7 +1,8 @@
 //! Control groups: what this host has of them, and the container's own.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
@@ -25,6 +26,9 @@ const USED: [&str; 2] = ["cpu", "memory"];
 
 /// What a group of the unified tree hands down to those below it (cgroups(7)).
 const HANDED_DOWN: &str = "cgroup.subtree_control";
+
+/// Who is in a group.
+const PROCESSES: &str = "cgroup.procs";
 
 /// How this host counts and limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,6 +158,13 @@ pub fn remove(id: &str) {
             }
         }
     }
+}
+
+/// What is written to for a process to join the groups of the container `id`.
+pub fn doors(id: &str) -> io::Result<Vec<OwnedFd>> {
+    let open = |group: PathBuf| File::options().write(true).open(group.join(PROCESSES));
+    let doors = groups(id).into_iter().map(open);
+    doors.map(|door| Ok(door?.into())).collect()
 }
 
 fn groups(id: &str) -> Vec<PathBuf> {

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use husk_init::job::{Limit, PROBE_PATH, Process};
 use husk_init::workload::UMASK;
+use rustix::thread::CapabilitySet;
 use serde_json::{Value, json};
 
 use super::cgroups::{self, Cgroups, Kind};
@@ -17,21 +18,21 @@ use super::root::Prepared;
 use crate::spec::{ContainerSpec, limit_name};
 
 /// What a container may ask of the kernel: docker's default.
-const CAPABILITIES: [&str; 14] = [
-    "CAP_AUDIT_WRITE",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_MKNOD",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_RAW",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
+const CAPABILITIES: [(&str, CapabilitySet); 14] = [
+    ("CAP_AUDIT_WRITE", CapabilitySet::AUDIT_WRITE),
+    ("CAP_CHOWN", CapabilitySet::CHOWN),
+    ("CAP_DAC_OVERRIDE", CapabilitySet::DAC_OVERRIDE),
+    ("CAP_FOWNER", CapabilitySet::FOWNER),
+    ("CAP_FSETID", CapabilitySet::FSETID),
+    ("CAP_KILL", CapabilitySet::KILL),
+    ("CAP_MKNOD", CapabilitySet::MKNOD),
+    ("CAP_NET_BIND_SERVICE", CapabilitySet::NET_BIND_SERVICE),
+    ("CAP_NET_RAW", CapabilitySet::NET_RAW),
+    ("CAP_SETFCAP", CapabilitySet::SETFCAP),
+    ("CAP_SETGID", CapabilitySet::SETGID),
+    ("CAP_SETPCAP", CapabilitySet::SETPCAP),
+    ("CAP_SETUID", CapabilitySet::SETUID),
+    ("CAP_SYS_CHROOT", CapabilitySet::SYS_CHROOT),
 ];
 
 /// What of /proc and /sys a container does not see: docker's default.
@@ -140,11 +141,23 @@ pub fn write(bundle: &Path, config: &Value) -> io::Result<()> {
 
 /// Only root has any at once; everybody else could gain them, as far as the file system lets them.
 fn capabilities(uid: u32, around: Surroundings) -> Value {
-    // Who makes device nodes reaches every device, where nobody tells them apart.
-    let may = |name: &&str| *name != "CAP_MKNOD" || around.cgroups.devices || around.rootless;
-    let all: Vec<_> = CAPABILITIES.into_iter().filter(may).collect();
+    let bounding = bounding(around);
+    let all = CAPABILITIES.into_iter();
+    let all: Vec<_> = all
+        .filter_map(|(name, one)| bounding.contains(one).then_some(name))
+        .collect();
     let now = if uid == 0 { all.clone() } else { Vec::new() };
     json!({"bounding": all, "effective": now, "permitted": now})
+}
+
+/// The capabilities that a process of a container can have.
+pub fn bounding(around: Surroundings) -> CapabilitySet {
+    let all = CAPABILITIES.into_iter().map(|(_, one)| one);
+    // Who makes device nodes reaches every device, where nobody tells them apart.
+    let may = |one: &CapabilitySet| {
+        *one != CapabilitySet::MKNOD || around.cgroups.devices || around.rootless
+    };
+    all.filter(may).collect()
 }
 
 fn limit(limit: &Limit) -> Value {

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::parent_id;
 use std::process::{Command, Stdio};
 
@@ -12,6 +12,7 @@ use rustix::fs::{MemfdFlags, XattrFlags, fsetxattr, memfd_create};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{getegid, geteuid};
 
+use super::binary;
 use super::cgroups::{self, CGROUP2_MAGIC};
 use super::error::Error;
 use super::far_end::FarEnd;
@@ -31,6 +32,8 @@ pub struct Entered {
     pub ids: u32,
     /// Whether the writable layer of an overlay can be in memory.
     pub overlays_in_memory: bool,
+    /// husk's own program, as it may be seen in the container; none from a kernel that is too old for it.
+    pub program: Option<OwnedFd>,
     /// What this host does not give.
     pub missing: Vec<Missing>,
     /// The far end of the container's network, if it has one.
@@ -75,6 +78,8 @@ pub fn enter() -> Result<Entered, Error> {
         rootless,
         ids,
         overlays_in_memory: !rootless || memory_keeps_attributes(),
+        // Now, because a husk that is replaced meanwhile is not found by its name any more.
+        program: binary::open().ok(),
         missing,
         network: None,
     })

@@ -7,11 +7,13 @@
 //!     ├── create ────▶ the OCI runtime: PID, IPC, UTS, cgroup, mount namespaces, masks, limits
 //!     ├── leash ─────▶ kills the container when husk dies
 //!     ├── start ─────▶ capabilities dropped, system calls filtered, exec
+//!     ├── sessions ──▶ more commands, each sent in by a tenant: the same namespaces, filter, limits
 //!     └── wait ──────▶ signals, --timeout, Exit
 //! ```
 //!
 //! Whatever is mounted, is mounted where only this process and the container see it, and is gone with them.
 
+mod binary;
 mod cable;
 mod cgroups;
 mod config;
@@ -26,14 +28,17 @@ mod freezer;
 mod inside;
 mod interface;
 mod leash;
+mod pipe;
 mod program;
 mod reach;
 mod root;
 mod running;
 pub mod seccomp;
+mod sessions;
 mod shares;
 mod streams;
 pub mod syscalls;
+mod tenant;
 mod wall;
 
 pub use enter::{Entered, enter};
@@ -42,4 +47,5 @@ pub use far_end::{FAR_END_VERB, FarEnd, serve as serve_far_end};
 pub use inside::{ARCHIVER_VERB, serve as serve_archiver};
 pub use program::find as find_runtime;
 pub use reach::Reach;
+pub use tenant::{TENANT_VERB, serve as serve_tenant};
 pub use wall::run;

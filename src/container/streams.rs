@@ -82,7 +82,7 @@ fn output(own: OwnedFd, apart: bool, relays: &mut Vec<Relay>) -> io::Result<Owne
 }
 
 /// Behind /dev/stdout is the pipe itself, and only its owner may open it again.
-fn give(stream: &OwnedFd, uid: u32) {
+pub(super) fn give(stream: &OwnedFd, uid: u32) {
     let is_pipe =
         fstat(stream).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
     if is_pipe && uid != 0 {

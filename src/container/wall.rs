@@ -3,6 +3,7 @@
 use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use husk_init::job::Limit;
 use husk_init::workload::limits;
@@ -21,7 +22,9 @@ use super::reach::Reach;
 use super::root::{self, Prepared, Root};
 use super::running::{Init, Leads, Signals, follow};
 use super::seccomp;
+use super::sessions::Sessions;
 use super::streams::{Relay, Streams, carry};
+use super::tenant::{Door, Terms};
 use crate::spec::{ContainerSpec, Ending, Missing, OciRuntime, limit_name};
 use crate::sys::limits::hard_limit;
 use crate::timeline::{Phase, Timeline};
@@ -58,6 +61,10 @@ pub fn run(
     let limits = grant(&limits(asked), asked, around.rootless, &mut missing);
     missing.into_iter().for_each(tell);
     let mut config = config::build(spec, &root.place("root"), &prepared, &limits, around);
+    let terms = Terms {
+        capabilities: config::bounding(around).bits(),
+        ids: around.ids,
+    };
     if spec.runtime != OciRuntime::Embedded {
         config::is_text(&spec.job.process).map_err(Error::NotText)?;
         config["linux"]["seccomp"] = seccomp::to_oci();
@@ -65,7 +72,11 @@ pub fn run(
     config::write(&root.place("bundle"), &config).map_err(failed("bundle"))?;
     make(spec, stdio, &root, &prepared, around.cgroups.kind)
         .inspect_err(|_| cgroups::remove(&spec.id))?
-        .live(entered.network, &signals, timeline, on_start)
+        .live(entered.network, &signals, timeline, |made| {
+            let sessions = made.sessions(entered.program, terms, limits)?;
+            on_start(made.reach(sessions.clone())?);
+            Ok(sessions)
+        })
 }
 
 /// A container, on its leash, until it is dropped: then it is gone.
@@ -147,10 +158,33 @@ fn make<'a>(
 }
 
 impl Leashed<'_> {
-    fn reach(&self) -> io::Result<Reach> {
+    /// The commands beside the workload, which need husk's own `program`; none where it cannot have any.
+    fn sessions(
+        &self,
+        program: Option<OwnedFd>,
+        terms: Terms,
+        limits: Vec<Limit>,
+    ) -> io::Result<Option<Arc<Sessions>>> {
+        // What another runtime made may be more, or less, than namespaces.
+        let program = program.filter(|_| self.spec.runtime == OciRuntime::Embedded);
+        let Some(program) = program else {
+            return Ok(None);
+        };
+        let door = Door {
+            init: self.init.try_clone()?,
+            program,
+            cgroups: cgroups::doors(&self.spec.id)?,
+            terms,
+        };
+        Ok(Some(Arc::new(Sessions::new(door, limits))))
+    }
+
+    fn reach(&self, sessions: Option<Arc<Sessions>>) -> io::Result<Reach> {
         let console = self.console.as_ref().map(Console::try_clone);
         Ok(Reach {
             init: self.init.try_clone()?,
+            runtime: self.spec.runtime.clone(),
+            sessions,
             workspace: self.spec.workspace.clone(),
             freezer: Freezer::of(&self.spec.id, self.kind),
             console: console.transpose()?,
@@ -163,14 +197,14 @@ impl Leashed<'_> {
         network: Option<FarEnd>,
         signals: &Signals,
         timeline: &mut Timeline,
-        on_start: impl FnOnce(Reach),
+        on_start: impl FnOnce(&Self) -> io::Result<Option<Arc<Sessions>>>,
     ) -> Result<Ending, Error> {
         timeline.end(Phase::Create);
         network.as_ref().map_or(Ok(()), FarEnd::await_ready)?;
         self.created.start()?;
         timeline.end(Phase::Init);
         let lent = self.console.as_ref().and_then(Console::lend);
-        on_start(self.reach().map_err(Error::Process)?);
+        let sessions = on_start(&self).map_err(Error::Process)?;
         let outputs = carry(mem::take(&mut self.relays)).map_err(Error::Process)?;
         let console = self.console.as_ref();
         console.into_iter().for_each(Console::follow_size);
@@ -182,6 +216,7 @@ impl Leashed<'_> {
         let ending = follow(&self.init, &leads, self.spec.timeout).map_err(Error::Process);
         let ending = network.as_ref().map_or(Ok(()), FarEnd::check).and(ending);
         timeline.end(Phase::Workload);
+        sessions.iter().for_each(|sessions| sessions.finish());
         outputs.finish();
         drop(lent);
         drop(self);

@@ -3,54 +3,30 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use husk_init::job::Size;
 
 use super::life::Watch;
+use super::reached::Reached;
 use crate::container;
 use crate::machines::{Attend, Caller, Reply, Request};
 use crate::sessions::{Answer, Refusal, SessionId, Stdio};
-use crate::spec::sentence::sentence;
+use crate::spec::sentence::describe;
 use crate::spec::{Exec, Signal};
-use crate::vmm::{self, Asker};
-
-/// What is called on.
-pub enum Reached {
-    /// A machine, by its conversation, and its process as a whole.
-    Machine(Asker, vmm::Freezer),
-    /// A container.
-    Container(container::Reach),
-}
-
-impl Reached {
-    /// Halts everything in it, or lets it go on; why that cannot be.
-    fn pause(&self, paused: bool) -> Result<(), String> {
-        let done = match (self, paused) {
-            (Self::Machine(_, freezer), true) => freezer.freeze(),
-            (Self::Machine(_, freezer), false) => freezer.thaw(),
-            (Self::Container(reach), paused) => reach.pause(paused),
-        };
-        done.map_err(|error| match error.kind() {
-            io::ErrorKind::Unsupported => {
-                "keeps a container, and has no control group to pause it by".to_owned()
-            }
-            _ => format!("cannot do it ({error})"),
-        })
-    }
-}
 
 /// Those who have called, with what they run.
 pub struct Callers {
     watch: Watch,
-    reached: Reached,
+    reached: Arc<Reached>,
     sessions: Vec<(Caller, SessionId)>,
 }
 
 impl Callers {
     /// Callers on what is reached by `reached`; `watch` hears of what is to end it.
-    pub fn new(watch: Watch, reached: Reached) -> Self {
+    pub fn new(watch: Watch, reached: Arc<Reached>) -> Self {
         Self {
             watch,
             reached,
@@ -62,10 +38,7 @@ impl Callers {
         let Some(signal) = Signal::from_number(number) else {
             return refuse(&format!("knows no signal {number}"));
         };
-        match &self.reached {
-            Reached::Machine(asker, _) => asker.signal(signal),
-            Reached::Container(reach) => reach.signal(signal),
-        }
+        self.reached.signal(SessionId::WORKLOAD, signal);
         self.watch.note("kill", &[("signal", &number.to_string())]);
         // What is halted could not end.
         if self.watch.note_end(number) && self.watch.is_paused() {
@@ -97,38 +70,31 @@ impl Callers {
         if self.watch.is_paused() {
             return refuse("has it paused");
         }
-        let asker = match &self.reached {
-            Reached::Machine(asker, _) => asker,
-            Reached::Container(reach) if exec.own => return archive(reach, &exec, files, caller),
-            Reached::Container(_) => {
-                return refuse("keeps a container, and husk runs more commands in machines only");
-            }
-        };
-        let Ok([stdin, stdout, stderr]) = <[OwnedFd; 3]>::try_from(files) else {
+        if let (Reached::Container(reach), true) = (&*self.reached, exec.own) {
+            return archive(reach, &exec, files, caller);
+        }
+        let Ok(stdio) = <[OwnedFd; 3]>::try_from(files).map(Stdio::from) else {
             return refuse("wants three files with a command");
         };
         if self.session(caller).is_some() {
             return refuse("runs one command for each who calls");
         }
-        let stdio = Stdio {
-            stdin,
-            stdout,
-            stderr,
-        };
         let (sender, answers) = channel();
-        let told = caller.clone();
+        let (told, place) = (caller.clone(), self.reached.place());
         let listens = thread::Builder::new().name("caller".to_owned());
-        if let Err(error) = listens.spawn(move || pass_on(&answers, &told)) {
+        if let Err(error) = listens.spawn(move || pass_on(&answers, &told, place)) {
             return refuse(&format!("has no thread for it ({error})"));
         }
-        if !exec.own {
-            let words = exec.argv.iter().map(|word| String::from_utf8_lossy(word));
-            let command: Vec<_> = words.collect();
-            let action = format!("exec_start: {}", command.join(" "));
+        let words = exec.argv.iter().map(|word| String::from_utf8_lossy(word));
+        let command: Vec<_> = words.collect();
+        let action = (!exec.own).then(|| format!("exec_start: {}", command.join(" ")));
+        match self.reached.exec(exec.into(), stdio, sender) {
+            Ok(session) => self.sessions.push((caller.clone(), session)),
+            Err(why) => return refuse(&why),
+        }
+        if let Some(action) = action {
             self.watch.note(&action, &[]);
         }
-        let session = asker.exec(exec.into(), stdio, sender);
-        self.sessions.push((caller.clone(), session));
         Reply::Done
     }
 
@@ -155,10 +121,8 @@ impl Callers {
     }
 
     fn resize(&self, caller: &Caller, size: Size) -> Reply {
-        match (&self.reached, self.session(caller)) {
-            (Reached::Machine(asker, _), Some(session)) => asker.resize(session, size),
-            (Reached::Container(reach), Some(SessionId::WORKLOAD)) => reach.resize(size),
-            _ => {}
+        if let Some(session) = self.session(caller) {
+            self.reached.resize(session, size);
         }
         Reply::Done
     }
@@ -185,8 +149,8 @@ impl Attend for Callers {
         let session = self
             .session(caller)
             .filter(|session| *session != SessionId::WORKLOAD);
-        if let (Reached::Machine(asker, _), Some(session)) = (&self.reached, session) {
-            asker.forsake(session);
+        if let Some(session) = session {
+            self.reached.forsake(session);
         }
         self.sessions.retain(|(other, _)| other != caller);
     }
@@ -223,17 +187,14 @@ fn refuse(text: &str) -> Reply {
 }
 
 /// Tells a caller what becomes of what it runs, to the last word.
-fn pass_on(answers: &Receiver<Answer>, caller: &Caller) {
+fn pass_on(answers: &Receiver<Answer>, caller: &Caller, place: &str) {
     for answer in answers {
         caller.tell(&match answer {
             Answer::Started => Reply::Started,
-            Answer::Failed(failure) => {
-                let error = vmm::Error::Refused(failure);
-                Reply::Failed {
-                    text: sentence(&error),
-                    status: error.status(),
-                }
-            }
+            Answer::Failed(failure) => Reply::Failed {
+                text: describe(&failure, place),
+                status: failure.status(),
+            },
             Answer::Refused(why) => Reply::Failed {
                 text: why.to_string(),
                 status: refusal_status(&why),

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,11 +14,11 @@ use std::time::{Duration, Instant};
 use husk_init::job::Process;
 
 use super::life::Watch;
+use super::reached::Reached;
 use crate::machines::{Checked, Health, Wellness};
 use crate::sessions::{Answer, Stdio};
-use crate::spec::sentence::sentence;
+use crate::spec::sentence::describe;
 use crate::spec::{HealthCheck, Signal, time};
-use crate::vmm::{self, Asker};
 
 /// Bytes of a check's output that are kept, as docker.
 const KEPT: u64 = 4096;
@@ -26,9 +27,14 @@ const KEPT: u64 = 4096;
 const NO_CODE: i32 = -1;
 
 /// Checks on a thread of its own, from the start of the workload, which is `process`, to its end.
-pub fn watch(check: HealthCheck, process: &Process, asker: Asker, watch: Watch) -> io::Result<()> {
+pub fn watch(
+    check: HealthCheck,
+    process: &Process,
+    reached: Arc<Reached>,
+    watch: Watch,
+) -> io::Result<()> {
     let (sender, workload) = channel();
-    asker.attend(sender);
+    reached.attend(sender);
     let process = Process {
         argv: check
             .command
@@ -42,7 +48,7 @@ pub fn watch(check: HealthCheck, process: &Process, asker: Asker, watch: Watch) 
     let nurse = Nurse {
         check,
         process,
-        asker,
+        reached,
         watch,
         health: Health::default(),
     };
@@ -54,7 +60,7 @@ pub fn watch(check: HealthCheck, process: &Process, asker: Asker, watch: Watch) 
 struct Nurse {
     check: HealthCheck,
     process: Process,
-    asker: Asker,
+    reached: Arc<Reached>,
     watch: Watch,
     health: Health,
 }
@@ -117,7 +123,10 @@ impl Nurse {
             }
         };
         let (sender, answers) = channel();
-        let session = self.asker.exec(self.process.clone(), stdio, sender);
+        let session = match self.reached.exec(self.process.clone(), stdio, sender) {
+            Ok(session) => session,
+            Err(why) => return done(NO_CODE, format!("the keeper {why}")),
+        };
         let deadline = Instant::now() + self.check.timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -125,14 +134,14 @@ impl Nurse {
                 Ok(Answer::Started) => {}
                 Ok(Answer::Exited(exit)) => return done(exit.status().into(), read(said)),
                 Ok(Answer::Failed(failure)) => {
-                    let error = vmm::Error::Refused(failure);
-                    return done(error.status().into(), sentence(&error));
+                    let text = describe(&failure, self.reached.place());
+                    return done(failure.status().into(), text);
                 }
                 Ok(Answer::Refused(why)) => return done(NO_CODE, why.to_string()),
                 Ok(Answer::Lost) | Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.asker.signal_session(session, Signal::KILL);
-                    self.asker.forsake(session);
+                    self.reached.signal(session, Signal::KILL);
+                    self.reached.forsake(session);
                     let limit = self.check.timeout.as_secs_f64();
                     return done(NO_CODE, format!("Health check exceeded timeout ({limit}s)"));
                 }

@@ -13,8 +13,9 @@ use std::process;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use super::callers::{Callers, Reached};
+use super::callers::Callers;
 use super::keeper::{Reporter, Verdict};
+use super::reached::Reached;
 use super::{Error, Outcome};
 use crate::image::Image;
 use crate::machines::{
@@ -231,7 +232,7 @@ impl Watch {
     }
 
     /// Makes the machine reachable.
-    pub fn listen(&self, reached: Reached) -> io::Result<()> {
+    pub fn listen(&self, reached: Arc<Reached>) -> io::Result<()> {
         let control = Control::open(&self.0.folder)?;
         let audience = control.serve(Callers::new(self.clone(), reached))?;
         *lock(&self.0.audience) = Some(audience);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -472,4 +473,96 @@ fn what_the_caller_ignores_the_workload_does_not() {
         (seen.out().as_str(), seen.stderr.as_str()),
         ("SigIgn:\t0000000000000000\n", "")
     );
+}
+
+/// What is sent into a container is husk's own process until it has become the command: nobody there can write to
+/// its file, and no link of its own leads out.
+#[test]
+fn a_command_beside_the_workload_is_no_way_out() {
+    let husk = Husk::fresh().behind(Wall::Container);
+    let started = husk.say(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    assert_eq!(started.status, 0, "{}", started.stderr);
+    let shell = |script: &str| husk.say(&["exec", "box", "sh", "-c", script]);
+    // Whoever makes husk execute itself in there has a process whose file is husk's.
+    let mut husk_inside = husk.start(&["exec", "-i", "box", "/proc/self/exe", "load"]);
+    let attack = "for process in /proc/[0-9]*; do
+            tr '\\0' ' ' < $process/cmdline | grep -q '^/proc/self/exe load' && : > $process/exe
+        done 2>&1";
+    let begun = Instant::now();
+    while !shell(attack).out().contains("Read-only file system") {
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "{}",
+            shell(attack).out()
+        );
+    }
+    drop(husk_inside.stdin.take());
+    husk_inside.wait().unwrap();
+    // What husk has open on the host is no directory to begin in.
+    for number in 0..16 {
+        let said = husk.say(&[
+            "exec",
+            "-w",
+            &format!("/proc/self/fd/{number}"),
+            "box",
+            "pwd",
+        ]);
+        said.is_one_clear_line(&["working directory"]);
+    }
+    let open = shell("ls -l /proc/self/fd | grep -v ' -> /dev/null' | grep -c ' -> '");
+    // The two outputs, and the directory itself.
+    assert_eq!(open.out(), "2\n");
+    assert_eq!(husk.say(&["rm", "-f", "box"]).status, 0);
+}
+
+#[test]
+fn an_ordinary_user_runs_commands_beside_the_workload() {
+    if !is_root() {
+        return skip("becoming an ordinary user: these tests are run by one");
+    }
+    let home = stranger_home();
+    let say = |args: &[&str]| {
+        let inner = container().command(args);
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", STRANGER, "--regid", STRANGER, "--clear-groups"]);
+        command.arg(inner.get_program()).args(inner.get_args());
+        command.env("HUSK_HOME", home.path().join("store"));
+        said(command.output().unwrap())
+    };
+    let held =
+        "grep -E '^(Groups|Cap|NoNewPrivs|Seccomp)' /proc/self/status; cat /proc/self/uid_map";
+    let script = format!("({held}) > /tmp/held; sleep 1000");
+    let started = say(&["run", "-d", "--name", "box", "busybox", "sh", "-c", &script]);
+    assert_eq!((started.status, started.stderr.as_str()), (0, ""));
+    let script = format!("({held}) | diff /tmp/held -; id -u");
+    let seen = say(&["exec", "box", "sh", "-c", &script]);
+    assert_eq!((seen.out().as_str(), seen.stderr.as_str()), ("0\n", ""));
+    let typed = say(&["exec", "-t", "box", "tty"]);
+    assert_eq!(typed.out(), "/dev/pts/0\r\n");
+    say(&["exec", "-u", "33", "box", "true"]).is_one_clear_line(&["no id 33", "/etc/subuid"]);
+    assert_eq!(say(&["rm", "-f", "box"]).status, 0);
+}
+
+#[test]
+fn another_runtimes_container_takes_no_more_commands_and_says_so() {
+    for runtime in others() {
+        let husk = Husk::fresh().behind(Wall::Container);
+        let run = ["run", "-d", "--oci-runtime", runtime, "--name", "box"];
+        let check = ["--health-cmd", "true", "busybox", "sleep", "1000"];
+        let started = husk.say(&[&run[..], &check].concat());
+        assert_eq!(started.status, 0, "{}", started.stderr);
+        assert!(
+            started.stderr.contains("health is checked"),
+            "{}",
+            started.stderr
+        );
+        let refused = husk.say(&["exec", "box", "true"]);
+        assert_eq!(refused.status, 1);
+        assert!(
+            refused.stderr.lines().count() == 1 && refused.stderr.contains("--oci-runtime"),
+            "{}",
+            refused.stderr
+        );
+        assert_eq!(husk.say(&["rm", "-f", "box"]).status, 0);
+    }
 }

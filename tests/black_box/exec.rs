@@ -5,7 +5,11 @@ use std::process::Child;
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-use crate::husk::{Husk, Said, said};
+use crate::husk::{Husk, Said, WALLS, Wall, said};
+
+/// Says what holds who runs it.
+const HELD: &str = "grep -E '^(Cap|NoNewPrivs|Seccomp)' /proc/self/status; cat /proc/self/cgroup /proc/self/oom_score_adj \
+     /proc/self/limits; for space in /proc/self/ns/*; do readlink $space; done; umask";
 
 /// A machine that only waits, and is removed when the test is over.
 struct Machine {
@@ -13,12 +17,19 @@ struct Machine {
 }
 
 impl Machine {
-    fn start() -> Self {
-        let husk = Husk::fresh();
-        let script = "echo kept > /tmp/kept; while :; do sleep 1; done";
+    fn start(wall: Wall) -> Self {
+        let husk = Husk::fresh().behind(wall);
+        let script = format!(
+            "echo kept > /tmp/kept; ({HELD}) > /tmp/seen; mv /tmp/seen /tmp/held; while :; do sleep 1; done"
+        );
         let flags = ["-e", "COLOUR=grey", "-w", "/srv/data", "--hostname", "host"];
+        let flags = [
+            &flags[..],
+            &["--ulimit", "nofile=300:400", "--ulimit", "core=0"],
+        ]
+        .concat();
         let run = ["run", "-d", "--name", "box"];
-        let command = ["busybox", "sh", "-c", script];
+        let command = ["busybox", "sh", "-c", &script];
         let started = husk.say(&[&run[..], &flags, &command].concat());
         assert_eq!((started.status, started.stderr.as_str()), (0, ""));
         Self { husk }
@@ -57,9 +68,14 @@ fn until(mut seen: impl FnMut() -> bool) {
 
 #[test]
 fn commands_run_beside_the_workload_and_end_with_the_machine() {
-    let machine = Machine::start();
+    WALLS.into_iter().for_each(check_commands);
+}
+
+fn check_commands(wall: Wall) {
+    let machine = Machine::start(wall);
     statuses_and_streams(&machine);
     the_workloads_own_world(&machine);
+    held_as_the_workload_is(&machine);
     many_at_once(&machine);
     who_leaves_ends_nothing(&machine);
     wrong_words(&machine);
@@ -114,6 +130,37 @@ fn the_workloads_own_world(machine: &Machine) {
     let script = ["box", "sh", "-c", "id -un; pwd; echo $COLOUR"];
     let other = machine.exec(&[&flags[..], &script].concat());
     assert_eq!(other.out(), "www-data\n/made\nblue\n");
+}
+
+/// No command beside the workload may more than it; and as somebody else, not more than they could.
+fn held_as_the_workload_is(machine: &Machine) {
+    until(|| machine.exec(&["box", "test", "-e", "/tmp/held"]).status == 0);
+    let workload = machine.shell("cat /tmp/held");
+    assert!(
+        workload.contains("CapBnd") && workload.contains("400"),
+        "{workload}"
+    );
+    let script = ["box", "sh", "-c", HELD];
+    assert_eq!(machine.exec(&script).out(), workload);
+    let typed = machine.exec(&[&["-t"], &script[..]].concat()).out();
+    assert_eq!(typed.replace('\r', ""), workload);
+    let other = machine
+        .exec(&[&["-u", "www-data"], &script[..]].concat())
+        .out();
+    let is_about_ability = |line: &&str| line.starts_with("CapPrm") || line.starts_with("CapEff");
+    let abilities = other.lines().filter(is_about_ability);
+    assert_eq!(
+        abilities
+            .filter(|line| line.ends_with("\t0000000000000000"))
+            .count(),
+        2,
+        "{other}"
+    );
+    let rest = |text: &str| {
+        let rest = text.lines().filter(|line| !is_about_ability(line));
+        rest.collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(rest(&other), rest(&workload));
 }
 
 fn many_at_once(machine: &Machine) {

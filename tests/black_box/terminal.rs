@@ -231,6 +231,38 @@ fn a_terminal_in_the_background_is_left_and_taken_up_again() {
 }
 
 #[test]
+fn a_command_beside_the_workload_has_a_terminal_of_its_own() {
+    for husk in Husk::behind_each() {
+        let name = format!("beside-{:?}", husk.wall()).to_lowercase();
+        let run = ["run", "-d", "--name", &name, "busybox", "sleep", "1000"];
+        let started = husk.say(&run);
+        assert_eq!(started.status, 0, "{}", started.stderr);
+        let screen = Screen::run(&husk, &["exec", "-it", &name, "sh"]);
+        screen.wait_for("/ #");
+        Screen::settle();
+        screen.ask("stty size; tty", "24 80\n/dev/pts/0");
+        screen.tmux(&["resize-window", "-x", "100", "-y", "30"]);
+        screen.ask("stty size", "30 100");
+        controls_jobs(&screen);
+        // Left alone, it goes on.
+        screen.type_in("sleep 999");
+        screen.press(&["Enter"]);
+        Screen::settle();
+        screen.press(&["C-p", "C-q"]);
+        screen.ends_with("0");
+        let left = husk.say(&["exec", &name, "pidof", "sleep"]);
+        assert_eq!(left.out().split_whitespace().count(), 2, "{}", left.out());
+        let screen = Screen::run(&husk, &["exec", "-it", &name, "sh"]);
+        screen.wait_for("/ #");
+        Screen::settle();
+        screen.type_in("exit 7");
+        screen.press(&["Enter"]);
+        screen.ends_with("7");
+        assert_eq!(husk.say(&["rm", "-f", &name]).status, 0);
+    }
+}
+
+#[test]
 fn a_machine_that_is_killed_leaves_the_terminal_as_it_was() {
     let script = "echo ready; sleep 1000";
     let screen = Screen::run(
