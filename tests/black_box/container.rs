@@ -401,10 +401,16 @@ pub fn remains(husk: &Husk) -> Vec<String> {
     ]) {
         let entries = fs::read_dir(place).into_iter().flatten();
         let folders = entries.map(|entry| entry.unwrap().path());
-        let folders = folders.filter(|path| path.is_dir());
+        let folders = folders.filter(|path| path.is_dir() && !lives(path));
         found.extend(folders.map(|path| path.display().to_string()));
     }
     found
+}
+
+/// Whether a folder is a control group with somebody in it: then it is in use, and if that is anybody of ours,
+/// [`processes`] finds them.
+fn lives(group: &Path) -> bool {
+    fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|pids| !pids.is_empty())
 }
 
 /// The processes that were started with this store in their environment.
