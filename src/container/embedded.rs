@@ -19,6 +19,10 @@ use libcontainer::syscall::syscall::SyscallType;
 use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{
+    PidfdFlags, Signal as KernelSignal, getpid, pidfd_open, set_parent_process_death_signal,
+};
 
 use super::create::Bundle;
 use super::error::Error;
@@ -42,16 +46,21 @@ struct Workload {
     program: Arc<Program>,
     filter: Arc<seccomp::Program>,
     report: Arc<PipeWriter>,
+    /// Who makes the container.
+    husk: Arc<OwnedFd>,
 }
 
 impl Embedded {
     /// Makes the container of `bundle`, with `streams` as its standard ones.
     pub fn create(bundle: &Bundle<'_>, streams: [OwnedFd; 3]) -> Result<Self, Error> {
         let (report, theirs) = io::pipe().map_err(Error::Process)?;
+        let husk = pidfd_open(getpid(), PidfdFlags::empty());
+        let husk = husk.map_err(|errno| Error::Process(errno.into()))?;
         let workload = Workload {
             program: Arc::new(bundle.program.clone()),
             filter: Arc::new(seccomp::compile()),
             report: Arc::new(theirs),
+            husk: Arc::new(husk),
         };
         let container =
             build(bundle, streams, workload).map_err(|error| failed("create", &error))?;
@@ -107,7 +116,11 @@ impl Executor for Workload {
         let lists = Lists::of(&self.program);
         // What husk's own process holds back is not for the workload to miss.
         let ready = wait::block(&wait::set_of(&[])).map_err(|errno| errno.0);
+        // From the order to start on, the leash has this process.
+        let untied =
+            || set_parent_process_death_signal(None).map_err(rustix::io::Errno::raw_os_error);
         let errno = ready
+            .and_then(|()| untied())
             .and_then(|()| signals::heed_all().map_err(errno_of))
             .and_then(|()| seccomp::apply(&self.filter).map_err(errno_of))
             .map_or_else(|errno| errno, |()| lists.execute().0);
@@ -116,9 +129,20 @@ impl Executor for Workload {
         Err(ExecutorError::InvalidArg)
     }
 
-    /// Done before there was a container.
+    /// Before the order to start is waited for: from a husk that was killed meanwhile it would never come.
     fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
-        Ok(())
+        let orphaned = |why: &str| ExecutorValidationError::ArgValidationError(why.to_owned());
+        set_parent_process_death_signal(Some(KernelSignal::KILL))
+            .map_err(|errno| orphaned(&errno.to_string()))?;
+        // It may have been killed before that.
+        let at_once = Timespec::default();
+        match poll(
+            &mut [PollFd::new(&*self.husk, PollFlags::IN)],
+            Some(&at_once),
+        ) {
+            Ok(0) => Ok(()),
+            _ => Err(orphaned("husk is gone")),
+        }
     }
 
     /// The environment goes to execve.

@@ -4,8 +4,8 @@
 //! husk run ── enter ─▶ own mounts, network; users too where it is nobody special
 //!     │                    the image's tree ── overlay in memory ─▶ root, prepared as init does in a guest
 //!     │                    an interface ─ its cable ─▶ the far end, a process of the host's network
+//!     ├── leash ─────▶ kills the container when husk dies, and whoever is making it
 //!     ├── create ────▶ the OCI runtime: PID, IPC, UTS, cgroup, mount namespaces, masks, limits
-//!     ├── leash ─────▶ kills the container when husk dies
 //!     ├── start ─────▶ capabilities dropped, system calls filtered, exec
 //!     ├── sessions ──▶ more commands, each sent in by a tenant: the same namespaces, filter, limits
 //!     └── wait ──────▶ signals, --timeout, Exit

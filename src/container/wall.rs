@@ -135,10 +135,10 @@ fn make<'a>(
         program: &prepared.program,
         command: process.argv.first().map_or(&b""[..], Vec::as_slice),
     };
+    let leash = Leash::put(&spec.id, spec.written.as_deref())?;
     let created = Created::create(&spec.runtime, &bundle, streams.workload)?;
     let init = Init::of(created.pid()).map_err(Error::Process)?;
-    let leash =
-        Leash::put(&spec.id, &init.pidfd, spec.written.as_deref()).inspect_err(|_| init.kill())?;
+    leash.tie(&init.pidfd).inspect_err(|_| init.kill())?;
     let console = socket.zip(process.terminal).map(|(socket, size)| {
         let console = socket.take(size, process.stdin, uid)?;
         streams.relays = console.relays(&stdio)?;
