@@ -1,6 +1,6 @@
 //! `husk doctor`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 
 use serde_json::json;
@@ -12,6 +12,7 @@ use crate::image::Store;
 use crate::kvm::{self, Flavour, Kvm};
 use crate::spec::sentence::sentence;
 use crate::spec::units::show_size;
+use crate::sys::tun::PATH as TUN;
 
 /// Say what this machine offers, and the remedy for what is missing
 #[derive(Debug, clap::Args)]
@@ -66,7 +67,7 @@ fn examine() -> Vec<Finding> {
         Ok(kvm) => examine_kvm(&kvm),
         Err(error) => vec![absent_kvm(&error)],
     };
-    findings.extend([memory(), cgroups(), user_namespaces(), store()]);
+    findings.extend([memory(), cgroups(), user_namespaces(), tun(), store()]);
     findings
 }
 
@@ -218,6 +219,28 @@ fn user_namespaces() -> Finding {
         subject: "namespaces",
         grade: Grade::Good,
         fact: fact.to_owned(),
+        meaning: meaning.to_owned(),
+    }
+}
+
+fn tun() -> Finding {
+    let opened = File::options().read(true).write(true).open(TUN);
+    let (grade, fact, meaning) = match opened {
+        Ok(_) => (
+            Grade::Good,
+            "readable and writable".to_owned(),
+            "nothing that machines need; with --wall container, containers have a network",
+        ),
+        Err(error) => (
+            Grade::Note,
+            error.to_string(),
+            "nothing that machines need; containers have no network: load the module (modprobe tun), or let your user open it",
+        ),
+    };
+    Finding {
+        subject: TUN,
+        grade,
+        fact,
         meaning: meaning.to_owned(),
     }
 }
