@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::husk::{Husk, Said, Wall, said, skip};
+use crate::husk::{Husk, Said, Wall, gives_containers_a_network, said, skip};
 
 /// An ordinary user's ids: nobody's in particular.
 const STRANGER: &str = "60123";
@@ -235,8 +235,8 @@ fn is_far_end(pid: u32) -> bool {
 
 #[test]
 fn a_container_and_the_far_end_of_its_network_end_together() {
-    if !Path::new("/dev/net/tun").exists() {
-        return skip("a container's network: this host has no /dev/net/tun");
+    if !gives_containers_a_network() {
+        return;
     }
     let husk = container();
     let kill = |pid: u32| {

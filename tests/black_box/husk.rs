@@ -1,6 +1,6 @@
 //! The binary under test, with a store of its own.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -165,6 +165,15 @@ pub fn kvm_is_hardware() -> bool {
         let said = Husk::shared().say(&["doctor"]);
         said.out().contains("kind of KVM: hardware")
     })
+}
+
+/// Whether containers have a network here: says why, if not.
+pub fn gives_containers_a_network() -> bool {
+    let tun = File::options().read(true).write(true).open("/dev/net/tun");
+    if let Err(error) = &tun {
+        skip(&format!("a container's network: /dev/net/tun: {error}"));
+    }
+    tun.is_ok()
 }
 
 /// Says what this lane does not test, and why: past the harness, which shows only failures.
