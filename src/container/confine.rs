@@ -10,8 +10,8 @@ use super::seccomp::{self, Limited};
 /// The calls of the engine, and of the memory, the clock and the end of any program.
 const CALLS: [(&str, &str); 5] = [
     (
-        "frames, and what the sockets carry",
-        "read write readv writev recvfrom sendto recvmsg sendmsg",
+        "frames, what the sockets carry, and what is written into an open file",
+        "read write readv writev pwrite64 recvfrom sendto recvmsg sendmsg",
     ),
     (
         "connections, as they come and go",
