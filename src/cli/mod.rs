@@ -36,6 +36,7 @@ mod start;
 mod stats;
 mod stop;
 mod template;
+mod top;
 mod typing;
 mod volume;
 mod wait;
@@ -80,6 +81,7 @@ enum Verb {
     Ps(ps::Args),
     Events(events::Args),
     Stats(stats::Args),
+    Top(top::Args),
     Port(port::Args),
     Logs(logs::Args),
     Rename(rename::Args),
@@ -206,6 +208,7 @@ fn dispatch(verb: Verb) -> Status {
         Verb::Wait(args) => wait::wait(&args),
         Verb::Events(args) => events::events(&args),
         Verb::Stats(args) => stats::stats(&args),
+        Verb::Top(args) => top::top(&args),
         Verb::Port(args) => port::port(&args),
         Verb::Ps(args) => ps::ps(&args),
         Verb::Logs(args) => logs::logs(&args),

@@ -79,11 +79,15 @@ fn check_commands(wall: Wall) {
     many_at_once(&machine);
     who_leaves_ends_nothing(&machine);
     wrong_words(&machine);
+    processes_by_their_numbers_in_it(&machine);
     // What still runs ends with the machine.
     let last = machine.begin(&["box", "sleep", "1000"]);
     until(|| machine.shell("ps").contains("sleep 1000"));
     assert_eq!(machine.husk.say(&["kill", "box"]).status, 0);
     assert_eq!(said(last.wait_with_output().unwrap()).status, 137);
+    let rests = machine.husk.say(&["top", "box"]);
+    assert_eq!(rests.status, 1);
+    assert!(rests.stderr.contains("husk start"), "{}", rests.stderr);
     let late = machine.exec(&["box", "true"]);
     assert_eq!(late.status, 1);
     assert!(
@@ -161,6 +165,32 @@ fn held_as_the_workload_is(machine: &Machine) {
         rest.collect::<Vec<_>>().join("\n")
     };
     assert_eq!(rest(&other), rest(&workload));
+}
+
+fn processes_by_their_numbers_in_it(machine: &Machine) {
+    machine.exec(&["-d", "-u", "www-data", "box", "sleep", "1001"]);
+    let said = machine.husk.say(&["top", "box"]);
+    assert_eq!((said.status, said.stderr.as_str()), (0, ""));
+    let table = said.out();
+    let rows: Vec<Vec<_>> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(
+        rows[0],
+        ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
+    );
+    let row = |command: &[&str]| {
+        let found = rows.iter().find(|row| row[7..].starts_with(command));
+        found.unwrap_or_else(|| panic!("no {command:?} in: {table}"))
+    };
+    let (workload, beside) = (row(&["sh", "-c"]), row(&["sleep", "1001"]));
+    assert_eq!((workload[0], beside[0]), ("root", "www-data"));
+    assert_eq!(machine.exec(&["box", "kill", beside[1]]).status, 0);
+    assert!(
+        !table.contains("husk") && !table.contains("kthreadd"),
+        "{table}"
+    );
 }
 
 fn many_at_once(machine: &Machine) {

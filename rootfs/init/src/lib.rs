@@ -33,6 +33,7 @@ pub mod frame;
 pub mod job;
 pub mod network;
 pub mod places;
+pub mod processes;
 pub mod sys;
 #[cfg(test)]
 mod testing;

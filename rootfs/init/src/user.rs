@@ -34,6 +34,16 @@ pub fn resolve(wanted: &[u8]) -> std::result::Result<User, Failure> {
     look_up(wanted, &passwd, &group).ok_or_else(|| refused(Stage::User, wanted))
 }
 
+/// What the image's files call the user `uid`; its number where they do not.
+pub fn name_of(uid: u32) -> Vec<u8> {
+    let passwd = read(c"/etc/passwd").unwrap_or_default();
+    let entry = lines(&passwd).find(|fields| field_number(fields, 2) == Some(uid));
+    match entry.as_deref() {
+        Some([name, ..]) if !name.is_empty() => name.to_vec(),
+        _ => uid.to_string().into_bytes(),
+    }
+}
+
 fn look_up(wanted: &[u8], passwd: &[u8], group: &[u8]) -> Option<User> {
     let mut halves = wanted.splitn(2, |byte| *byte == b':');
     let user = halves

@@ -1,5 +1,5 @@
 //! Init's own program beside the workload: it packs and unpacks, on its stdin and stdout, in the machine's
-//! own root. It is init's file, executed once more, so that it needs nothing of the image, and no image can
+//! own root, and lists its processes. It is init's file, executed once more, so that it needs nothing of the image, and no image can
 //! have another one in its place. In a container it is husk's.
 
 use std::fs::File;
@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::place::{directory, place};
 use super::tar::{Reader, Writer};
+use crate::processes;
+
 use super::{Error, Options, Owners, Rules, Source, Unpacking, pack, pack_changes, unpack};
 
 /// The name that it is called by, where init itself is called by its file.
@@ -46,6 +48,8 @@ pub enum Order {
         /// What is left out: absolute paths.
         hidden: Vec<Vec<u8>>,
     },
+    /// List the processes ([`crate::processes`]).
+    Processes,
 }
 
 impl Order {
@@ -60,11 +64,12 @@ impl Order {
             Self::Unpack { .. } => "unpack",
             Self::Changes { contents, .. } if *contents => "changes",
             Self::Changes { .. } => "changed-names",
+            Self::Processes => "processes",
         };
         let mut words = vec![NAME.into(), verb.into()];
         match self {
             Self::Pack { path, name, .. } => words.extend([path.clone(), name.clone()]),
-            Self::Export => {}
+            Self::Export | Self::Processes => {}
             Self::Copy { dest, .. } | Self::Unpack { dest } => words.push(dest.clone()),
             Self::Changes { hidden, .. } => words.extend(hidden.iter().cloned()),
         }
@@ -81,6 +86,7 @@ impl Order {
                 follow: verb != b"pack",
             },
             (b"export", []) => Self::Export,
+            (b"processes", []) => Self::Processes,
             (b"copy" | b"copy-owned", [dest]) => Self::Copy {
                 dest: dest.clone(),
                 keep_owners: verb != b"copy",
@@ -135,6 +141,12 @@ fn carry_out(order: Order, upper: Option<OwnedFd>) -> Result<(), Error> {
             let mut to = output()?;
             pack(b"/", b"", options, &mut to)?;
             to.finish().map(drop)
+        }
+        Order::Processes => {
+            let mut to = own(io::stdout().as_fd())?;
+            let all = processes::all();
+            let records: Vec<_> = all.iter().flat_map(|one| one.write()).collect();
+            Ok(to.write_all(&records)?)
         }
         Order::Copy { dest, keep_owners } => copy_in(&dest, keep_owners),
         Order::Unpack { dest } => {
@@ -202,6 +214,7 @@ mod tests {
                 follow: true,
             },
             Order::Export,
+            Order::Processes,
             Order::Copy {
                 dest: b"/".to_vec(),
                 keep_owners: true,

@@ -1,0 +1,163 @@
+//! `husk top`.
+
+use std::io::{self, PipeReader, Read};
+use std::thread;
+use std::time::Duration;
+
+use husk_init::archive::program::Order;
+use husk_init::processes::Running;
+
+use super::Status as ExitStatus;
+use super::cp::failed;
+use super::machines::{REFUSED, refused};
+use super::output::{Failure, say};
+use super::template::align;
+use crate::run;
+use crate::run::files::Archiver;
+use crate::spec::sentence::printable;
+use crate::spec::time;
+
+/// List the processes of a machine that runs, by their numbers in it
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name or ID
+    machine: String,
+}
+
+/// Docker's columns, which are those of `ps -ef`.
+const TITLES: [&str; 8] = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"];
+
+/// Most bytes that are taken of a machine's list.
+const MOST: u64 = 16 << 20;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+
+/// Lists them.
+pub fn top(args: &Args) -> ExitStatus {
+    let mut machine = run::machines()?.find(&args.machine).map_err(refused)?;
+    if !machine.kept {
+        return Err(refused(machine.not_running()));
+    }
+    let (from, list) = io::pipe()?;
+    let archiver =
+        Archiver::begin(&mut machine, &Order::Processes, None, list.into()).map_err(failed)?;
+    let reader = thread::Builder::new().name("list".to_owned());
+    let reader = reader.spawn(move || read(from))?;
+    archiver.end().map_err(failed)?;
+    let list = reader.join().unwrap_or(Ok(Vec::new()))?;
+    let now = time::now();
+    let mut rows = vec![TITLES.map(str::to_owned)];
+    for record in list
+        .split(|byte| *byte == 0)
+        .filter(|record| !record.is_empty())
+    {
+        // What a guest says may be anything.
+        let one = Running::read(record).ok_or_else(|| {
+            let text = format!("`{}` lists processes that are none", args.machine);
+            Failure::new(text).with_status(REFUSED)
+        })?;
+        rows.push(row(&one, now));
+    }
+    let rows: Vec<Vec<_>> = rows
+        .iter()
+        .map(|row| row.iter().map(String::as_str).collect())
+        .collect();
+    say(&align(&rows))?;
+    Ok(0)
+}
+
+fn read(from: PipeReader) -> io::Result<Vec<u8>> {
+    let mut list = Vec::new();
+    let mut from = from.take(MOST);
+    from.read_to_end(&mut list)?;
+    // Whoever says more must not be stopped by it.
+    io::copy(&mut from.into_inner(), &mut io::sink())?;
+    Ok(list)
+}
+
+fn row(one: &Running, now: u64) -> [String; 8] {
+    let age = Duration::from_millis(one.age);
+    let share = (one.cpu * 100).checked_div(one.age).unwrap_or(0).min(99);
+    [
+        printable(&one.user),
+        one.pid.to_string(),
+        one.parent.to_string(),
+        share.to_string(),
+        start(age, now),
+        terminal(one.terminal),
+        clock(one.cpu / 1000),
+        printable(&one.command),
+    ]
+}
+
+/// When it started, UTC: the time of day, or of one that is older the day.
+fn start(age: Duration, now: u64) -> String {
+    let age_ns = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+    let moment = time::show(now.saturating_sub(age_ns));
+    let part = |range| moment.get(range).unwrap_or_default();
+    let month: usize = part(5..7).parse().unwrap_or(1);
+    match age < DAY {
+        true => part(11..16).to_owned(),
+        false => format!("{}{}", MONTHS[(month - 1) % MONTHS.len()], part(8..10)),
+    }
+}
+
+/// The name of a terminal by its device number (kernel's `devices.txt`).
+fn terminal(number: u32) -> String {
+    let (major, minor) = (number >> 8 & 0xfff, number & 0xff | number >> 12 & 0xfff00);
+    match major {
+        0 => "?".to_owned(),
+        4 if minor < 64 => format!("tty{minor}"),
+        4 => format!("ttyS{}", minor - 64),
+        5 => "console".to_owned(),
+        136..144 => format!("pts/{}", (major - 136) << 8 | minor),
+        _ => format!("{major}:{minor}"),
+    }
+}
+
+fn clock(seconds: u64) -> String {
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02}", seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_reads_as_that_of_ps() {
+        let one = Running {
+            pid: 7,
+            parent: 1,
+            terminal: 136 << 8 | 3,
+            cpu: 3_723_000,
+            age: 7_446_000,
+            user: b"root".to_vec(),
+            command: b"sh -c \x1b[2J".to_vec(),
+        };
+        // 2026-11-27 02:00 UTC.
+        let now = 1_795_744_800_000_000_000;
+        let expected = [
+            "root",
+            "7",
+            "1",
+            "50",
+            "23:55",
+            "pts/3",
+            "01:02:03",
+            "sh -c \\u{1b}[2J",
+        ];
+        assert_eq!(row(&one, now), expected.map(str::to_owned));
+        let old = Running {
+            age: 2 * 86_400_000,
+            terminal: 0,
+            ..one
+        };
+        let old = row(&old, now);
+        assert_eq!((old[4].as_str(), old[5].as_str()), ("Nov25", "?"));
+    }
+}
