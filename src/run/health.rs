@@ -16,7 +16,7 @@ use husk_init::job::Process;
 use super::life::Watch;
 use super::reached::Reached;
 use crate::machines::{Checked, Health, Wellness};
-use crate::sessions::{Answer, Stdio};
+use crate::sessions::{Answer, Refusal, Stdio};
 use crate::spec::sentence::describe;
 use crate::spec::{HealthCheck, Signal, time};
 
@@ -137,6 +137,7 @@ impl Nurse {
                     let text = describe(&failure, self.reached.place());
                     return done(failure.status().into(), text);
                 }
+                Ok(Answer::Refused(Refusal::Over)) => return None,
                 Ok(Answer::Refused(why)) => return done(NO_CODE, why.to_string()),
                 Ok(Answer::Lost) | Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {
