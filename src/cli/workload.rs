@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::env;
 use super::output::Failure;
-use crate::spec::{Cpus, Egress, Network, RunRequest};
+use crate::spec::{Cpus, Network, RunRequest};
 
 /// Flags about the workload.
 #[derive(Debug, Clone, clap::Args)]
@@ -41,10 +41,12 @@ pub struct Workload {
     /// The network: user is one of its own, over sockets of this host's; none is none
     #[arg(long, value_name = "NETWORK", value_enum)]
     network: Option<NetworkName>,
-    /// Whom it may reach: any, public for addresses of the Internet only, none. Never the host's loopback,
-    /// link-local addresses and metadata services
-    #[arg(long, value_name = "WHOM", value_enum)]
-    egress: Option<EgressName>,
+    /// Whom it may reach: any, public for addresses of the Internet only, none; before that, rules of which the
+    /// first that fits holds: allow:WHERE[:PORTS][/tcp|udp|icmp] or deny:…, where WHERE is an address, a network,
+    /// [IPv6], a name, *.NAME, public or *. Without a word for the rest, it is none where anything is allowed, and
+    /// public where things are only denied. Never the host's loopback, link-local addresses and metadata services
+    #[arg(long, value_name = "WHOM,…")]
+    egress: Vec<String>,
     /// Refuse writes to the root file system
     #[arg(long)]
     read_only: bool,
@@ -84,7 +86,7 @@ impl Workload {
             cpus: self.cpus.clone(),
             disk: self.disk.clone(),
             network: self.network.map(Into::into),
-            egress: self.egress.map(Into::into),
+            egress: self.egress.clone(),
             read_only: self.read_only,
             tmpfs: self.tmpfs.clone(),
             volumes: self.volume.clone(),
@@ -115,7 +117,7 @@ impl Workload {
         words.values("--env", &self.env);
         words.values("--env-file", &self.env_file);
         words.value("--network", self.network.map(name_of));
-        words.value("--egress", self.egress.map(name_of));
+        words.values("--egress", &self.egress);
         words.values("--volume", &self.volume);
         words.values("--mount", &self.mount);
         words.value("--workdir", self.workdir.as_ref());
@@ -149,27 +151,6 @@ impl From<NetworkName> for Network {
         match name {
             NetworkName::None => Self::None,
             NetworkName::User => Self::User,
-        }
-    }
-}
-
-/// Whom a workload reaches, by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum EgressName {
-    /// Nobody
-    None,
-    /// Who has a public address
-    Public,
-    /// Everybody
-    Any,
-}
-
-impl From<EgressName> for Egress {
-    fn from(name: EgressName) -> Self {
-        match name {
-            EgressName::None => Self::None,
-            EgressName::Public => Self::Public,
-            EgressName::Any => Self::Any,
         }
     }
 }

@@ -1,29 +1,21 @@
 //! Names: what the host's /etc/hosts says, and for the rest the host's own resolvers, wherever they listen.
 //!
-//! Queries are passed on as they are, and so are answers: this is no resolver, only the way to one (RFC 5625).
+//! Queries are passed on as they are, and so are answers: this is no resolver, only the way to one (RFC 5625). Where
+//! the policy speaks of names, a question goes on alone, and an answer is looked at before the guest is told.
+
+mod hosts;
+pub mod message;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+use message::{Failure, Question, TYPE_A, TYPE_AAAA};
 
 use super::host;
 use super::plan::DNS_PORT;
+use super::policy::{LONGEST_TTL, Policy};
 use super::udp::{Heard, UdpFlow};
-
-/// Bytes of a message's header, and of what follows a question's name (RFC 1035, 4.1).
-const HEADER_LEN: usize = 12;
-const QUESTION_TAIL: usize = 4;
-
-/// Bits of a header's third and fourth byte: a response; recursion was wanted; recursion is available; the server
-/// failed.
-const RESPONSE: u8 = 0x80;
-const WANTED: u8 = 0x01;
-const AVAILABLE: u8 = 0x80;
-const FAILED: u8 = 2;
-
-/// Types of records, and the one class (RFC 1035, 3.2; RFC 3596).
-const TYPE_A: u16 = 1;
-const TYPE_AAAA: u16 = 28;
-const CLASS_IN: u16 = 1;
 
 /// How long an answer of /etc/hosts may be kept, seconds.
 const LIFETIME: u32 = 1;
@@ -63,11 +55,15 @@ impl Names {
         self.preferred = (self.preferred + 1) % self.servers.len();
     }
 
-    /// The answer of /etc/hosts to `query`, if it has the name.
-    pub fn answer(&mut self, query: &[u8]) -> Option<Vec<u8>> {
-        let question = Question::parse(query)?;
+    /// The answer of /etc/hosts to `query`, if it has the name; what it says is believed by the policy.
+    pub fn answer(
+        &mut self,
+        (question, query): (&Question, &[u8]),
+        policy: &mut Policy,
+        now: Instant,
+    ) -> Option<Vec<u8>> {
         if !self.text.is_empty() {
-            self.hosts = parse_hosts(&std::mem::take(&mut self.text));
+            self.hosts = hosts::parse(&std::mem::take(&mut self.text));
         }
         let addresses = self.hosts.get(&question.name)?;
         let wanted = |address: &&IpAddr| match question.kind {
@@ -78,119 +74,40 @@ impl Names {
         if !matches!(question.kind, TYPE_A | TYPE_AAAA) {
             return None;
         }
-        Some(question.answer(query, addresses.iter().filter(wanted)))
+        let addresses = || addresses.iter().filter(wanted);
+        addresses().for_each(|address| policy.learn(&question.name, *address, LIFETIME, true, now));
+        Some(question.answer(query, addresses(), LIFETIME))
     }
 }
 
-/// The one question of a query.
-struct Question {
-    name: String,
-    kind: u16,
-    /// Where it ends in the message.
-    end: usize,
-}
-
-impl Question {
-    fn parse(query: &[u8]) -> Option<Self> {
-        let header = query.get(..HEADER_LEN)?;
-        // A standard query with one question, and no answer.
-        let is_query = header[2] & 0xf8 == 0 && header[4..8] == [0, 1, 0, 0];
-        if !is_query {
-            return None;
-        }
-        let (name, at) = parse_name(query)?;
-        let tail = query.get(at..at + QUESTION_TAIL)?;
-        let class = u16::from_be_bytes([tail[2], tail[3]]);
-        (class == CLASS_IN).then_some(Self {
-            name,
-            kind: u16::from_be_bytes([tail[0], tail[1]]),
-            end: at + QUESTION_TAIL,
-        })
+/// What a resolver's answer is for the guest: as much of `message` as it is told, or another message. The policy learns
+/// which addresses the name has.
+pub fn admit(message: &mut [u8], policy: &mut Policy, now: Instant) -> Option<Vec<u8>> {
+    let Some((question, records)) = message::parse_response(message) else {
+        // Nothing that anybody could be sure of.
+        return policy.guards_names().then(Vec::new);
+    };
+    let is_denied = !policy.allows_name(&question.name)
+        || records
+            .iter()
+            .any(|record| policy.denies_name(&record.name));
+    let mut addresses = records.iter().filter_map(|record| record.address);
+    if is_denied || addresses.any(|address| !policy.admits(address)) {
+        return Some(question.fail(message, Failure::Refused));
     }
-
-    /// An answer with the addresses, all of the question's type.
-    fn answer<'a>(&self, query: &[u8], addresses: impl Iterator<Item = &'a IpAddr>) -> Vec<u8> {
-        /// A record's name: the question's, by its offset (RFC 1035, 4.1.4).
-        const NAME: [u8; 2] = [0xc0, 12];
-        let mut message = query[..self.end].to_vec();
-        message[2] = RESPONSE | (query[2] & WANTED);
-        message[3] = AVAILABLE;
-        let mut count = 0u16;
-        for address in addresses {
-            let octets = match address {
-                IpAddr::V4(address) => address.octets().to_vec(),
-                IpAddr::V6(address) => address.octets().to_vec(),
-            };
-            message.extend(NAME);
-            message.extend(self.kind.to_be_bytes());
-            message.extend(CLASS_IN.to_be_bytes());
-            message.extend(LIFETIME.to_be_bytes());
-            message.extend([0, if address.is_ipv4() { 4 } else { 16 }]);
-            message.extend(octets);
-            count += 1;
-        }
-        message[6..8].copy_from_slice(&count.to_be_bytes());
-        message[8..HEADER_LEN].fill(0);
-        message
-    }
-}
-
-/// A name without compression, as a query has it, in lower case; and where it ends.
-fn parse_name(query: &[u8]) -> Option<(String, usize)> {
-    /// Longest name (RFC 1035, 2.3.4).
-    const MOST: usize = 255;
-    let mut name = String::new();
-    let mut at = HEADER_LEN;
-    loop {
-        let len = usize::from(*query.get(at)?);
-        at += 1;
-        if len == 0 {
-            return Some((name, at));
-        }
-        let label = query.get(at..at + len).filter(|_| len < 64)?;
-        if !name.is_empty() {
-            name.push('.');
-        }
-        name.extend(
-            label
-                .iter()
-                .map(|byte| char::from(byte.to_ascii_lowercase())),
-        );
-        if name.len() > MOST {
-            return None;
-        }
-        at += len;
-    }
-}
-
-/// The names of /etc/hosts (hosts(5)). The host's loopback is no answer for somebody else.
-fn parse_hosts(text: &str) -> HashMap<String, Vec<IpAddr>> {
-    let mut hosts: HashMap<String, Vec<IpAddr>> = HashMap::new();
-    for line in text.lines() {
-        let line = line.split('#').next().unwrap_or_default();
-        let mut words = line.split_whitespace();
-        let Some(Ok(address)) = words.next().map(str::parse::<IpAddr>) else {
-            continue;
-        };
-        if address.is_loopback() {
-            continue;
-        }
-        for name in words {
-            let addresses = hosts.entry(name.to_ascii_lowercase()).or_default();
-            addresses.push(address);
+    for record in &records {
+        if let Some(address) = record.address {
+            policy.learn(&question.name, address, record.ttl, false, now);
         }
     }
-    hosts
-}
-
-/// The answer that there is none.
-fn failure(query: &[u8]) -> Option<Vec<u8>> {
-    let question = Question::parse(query)?;
-    let mut message = query[..question.end].to_vec();
-    message[2] = RESPONSE | (query[2] & WANTED);
-    message[3] = AVAILABLE | FAILED;
-    message[6..HEADER_LEN].fill(0);
-    Some(message)
+    if policy.guards_names() {
+        message::shorten(message, &records, LONGEST_TTL);
+        if !records.is_empty() {
+            // By TCP nobody is asked, where names are guarded.
+            message::call_whole(message);
+        }
+    }
+    None
 }
 
 /// Queries of one of the guest's ports, on their way to a resolver.
@@ -206,9 +123,9 @@ pub struct DnsFlow {
 
 /// What became of queries.
 #[derive(Debug)]
-pub enum Answer<'b> {
-    /// An answer.
-    Message(&'b [u8]),
+pub enum Answer {
+    /// An answer, of so many bytes.
+    Message(usize),
     /// Another resolver is asked: there is a new socket to be watched.
     Moved,
     /// Nothing yet.
@@ -252,18 +169,28 @@ impl DnsFlow {
     }
 
     /// The next answer for the guest, in `scratch`.
-    pub fn next<'b>(&mut self, scratch: &'b mut [u8], names: &mut Names) -> Answer<'b> {
-        let len = match self.udp.next(scratch) {
-            Heard::Datagram(message) => message.len(),
-            Heard::Nothing => return Answer::Nothing,
-            Heard::Refused(_) => return self.refused(scratch, names),
-        };
-        self.query.clear();
-        Answer::Message(&scratch[..len])
+    pub fn next(
+        &mut self,
+        scratch: &mut [u8],
+        (names, policy, now): (&mut Names, &mut Policy, Instant),
+    ) -> Answer {
+        loop {
+            let len = match self.udp.next(scratch) {
+                Heard::Datagram(message) => message.len(),
+                Heard::Nothing => return Answer::Nothing,
+                Heard::Refused(_) => return self.refused(scratch, names),
+            };
+            self.query.clear();
+            match admit(&mut scratch[..len], policy, now) {
+                None => return Answer::Message(len),
+                Some(other) if other.is_empty() => {}
+                Some(other) => return write(&other, scratch),
+            }
+        }
     }
 
     /// Nobody is at the resolver's port: another one is asked the same, or there is no answer.
-    fn refused<'b>(&mut self, scratch: &'b mut [u8], names: &mut Names) -> Answer<'b> {
+    fn refused(&mut self, scratch: &mut [u8], names: &mut Names) -> Answer {
         let query = std::mem::take(&mut self.query);
         if self.tried + 1 < names.servers.len() && self.move_on(names) {
             self.udp.take(&query);
@@ -271,37 +198,41 @@ impl DnsFlow {
             return Answer::Moved;
         }
         self.tried = 0;
-        match failure(&query) {
-            Some(message) if message.len() <= scratch.len() => {
-                scratch[..message.len()].copy_from_slice(&message);
-                Answer::Message(&scratch[..message.len()])
-            }
-            _ => Answer::Nothing,
+        let failure =
+            Question::asked(&query).map(|asked| asked.fail(&query, Failure::ServerFailed));
+        failure.map_or(Answer::Nothing, |message| write(&message, scratch))
+    }
+}
+
+/// Puts a message of ours into `scratch`.
+fn write(message: &[u8], scratch: &mut [u8]) -> Answer {
+    match scratch.get_mut(..message.len()) {
+        Some(place) => {
+            place.copy_from_slice(message);
+            Answer::Message(message.len())
         }
+        None => Answer::Nothing,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::message::parse_response;
+    use super::message::tests::{query, response};
     use super::*;
-
-    /// A query with `id` 0x1234 for `name`.
-    fn query(name: &str, kind: u16) -> Vec<u8> {
-        let mut message = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
-        for label in name.split('.') {
-            message.push(u8::try_from(label.len()).unwrap());
-            message.extend(label.bytes());
-        }
-        message.push(0);
-        message.extend(kind.to_be_bytes());
-        message.extend(CLASS_IN.to_be_bytes());
-        // EDNS, as resolvers of today add it.
-        message.extend([0, 0, 41, 4, 0xd0, 0, 0, 0, 0, 0, 0]);
-        message
-    }
+    use crate::spec::{Carrier, EgressPolicy};
 
     fn names(text: &str) -> Names {
         Names::new(Vec::new(), text.to_owned())
+    }
+
+    fn policy(text: &str) -> Policy {
+        Policy::new(EgressPolicy::parse(&[text.to_owned()]).unwrap())
+    }
+
+    fn answer(names: &mut Names, query: &[u8]) -> Option<Vec<u8>> {
+        let question = Question::asked(query)?;
+        names.answer((&question, query), &mut Policy::default(), Instant::now())
     }
 
     #[test]
@@ -309,44 +240,106 @@ mod tests {
         let mut names = names(
             "127.0.0.1 localhost\n10.1.2.3 Db db.example # 10.9.9.9 x\nnonsense\n::5 db\n127.0.1.1 me",
         );
-        let answer = names.answer(&query("DB", TYPE_A)).unwrap();
+        let found = answer(&mut names, &query("DB", TYPE_A)).unwrap();
         assert_eq!(
-            answer[..12],
+            found[..12],
             [0x12, 0x34, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]
         );
-        assert_eq!(answer[answer.len() - 6..], [0, 4, 10, 1, 2, 3]);
-        let answer = names.answer(&query("db", TYPE_AAAA)).unwrap();
-        assert_eq!(answer[answer.len() - 2..], [0, 5]);
-        let nothing = names.answer(&query("db.example", TYPE_AAAA)).unwrap();
+        assert_eq!(found[found.len() - 6..], [0, 4, 10, 1, 2, 3]);
+        let found = answer(&mut names, &query("db", TYPE_AAAA)).unwrap();
+        assert_eq!(found[found.len() - 2..], [0, 5]);
+        let nothing = answer(&mut names, &query("db.example", TYPE_AAAA)).unwrap();
         assert_eq!(
             nothing[6..8],
             [0, 0],
             "the name is there, and has no such address"
         );
         for unknown in ["x", "localhost", "me", "elsewhere"] {
-            assert_eq!(names.answer(&query(unknown, TYPE_A)), None, "{unknown}");
+            let query = query(unknown, TYPE_A);
+            assert_eq!(answer(&mut names, &query), None, "{unknown}");
         }
-        assert_eq!(names.answer(&query("db", 15)), None);
+        assert_eq!(answer(&mut names, &query("db", 15)), None);
     }
 
     #[test]
     fn what_is_no_query_has_no_answer() {
         let mut names = names("10.1.2.3 db");
         let whole = query("db", TYPE_A);
-        for len in 0..HEADER_LEN + 3 {
-            assert_eq!(names.answer(&whole[..len]), None, "{len}");
+        for len in 0..whole.len() - 11 {
+            assert_eq!(answer(&mut names, &whole[..len]), None, "{len}");
         }
         let mut response = whole.clone();
-        response[2] |= RESPONSE;
-        assert_eq!(names.answer(&response), None);
+        response[2] |= 0x80;
+        assert_eq!(answer(&mut names, &response), None);
         let mut pointer = whole;
-        pointer[HEADER_LEN] = 0xc0;
-        assert_eq!(names.answer(&pointer), None);
+        pointer[12] = 0xc0;
+        assert_eq!(answer(&mut names, &pointer), None);
     }
 
     #[test]
     fn without_resolvers_it_is_the_hosts_own() {
         let names = names("");
         assert_eq!(names.server().to_string(), "127.0.0.1:53");
+    }
+
+    #[test]
+    fn an_answer_opens_the_addresses_that_it_gives() {
+        let (mut policy, now) = (policy("allow:a.example"), Instant::now());
+        let public = IpAddr::from([192, 0, 2, 1]);
+        let mut told = response(&query("A.Example", TYPE_A), "b.example", &[public], 1 << 30);
+        assert_eq!(admit(&mut told, &mut policy, now), None);
+        let (_, records) = parse_response(&told).unwrap();
+        assert_eq!(records[1].ttl, LONGEST_TTL);
+        let peer = SocketAddr::new(public, 80);
+        assert!(policy.allows(Carrier::Tcp, peer, now));
+    }
+
+    #[test]
+    fn an_answer_that_leads_inside_is_refused_whole_and_opens_nothing() {
+        let now = Instant::now();
+        let public = IpAddr::from([192, 0, 2, 1]);
+        for inside in ["10.1.2.3", "127.0.0.1", "169.254.169.254", "fd00::1", "::1"] {
+            let inside: IpAddr = inside.parse().unwrap();
+            for words in ["public", "allow:a.example", "allow:a.example,public"] {
+                let mut policy = policy(words);
+                let asked = query("a.example", TYPE_A);
+                let mut told = response(&asked, "b.example", &[public, inside], 60);
+                let refused = admit(&mut told, &mut policy, now).unwrap();
+                assert_eq!(
+                    refused[..8],
+                    [0x12, 0x34, 0x81, 0x85, 0, 1, 0, 0],
+                    "{words}"
+                );
+                for address in [public, inside] {
+                    let peer = SocketAddr::new(address, 80);
+                    let expected = words.contains("public") && address == public;
+                    let allowed = policy.allows(Carrier::Tcp, peer, now);
+                    assert_eq!(allowed, expected, "{words} {address}");
+                }
+            }
+            let mut told = response(&query("a.example", TYPE_A), "b.example", &[inside], 60);
+            assert_eq!(admit(&mut told, &mut policy("any"), now), None);
+        }
+    }
+
+    #[test]
+    fn an_answer_by_way_of_a_name_that_is_denied_is_none() {
+        let now = Instant::now();
+        let public = IpAddr::from([192, 0, 2, 1]);
+        let mut told = response(&query("a.example", TYPE_A), "evil.example", &[public], 60);
+        for (words, is_told) in [
+            ("deny:evil.example,any", false),
+            ("deny:evil.example:25,any", true),
+            ("deny:*.example,any", false),
+            ("allow:a.example", true),
+            ("allow:b.example", false),
+        ] {
+            let told = admit(&mut told, &mut policy(words), now);
+            assert_eq!(told.is_none(), is_told, "{words}");
+        }
+        // What nobody can read is told only where it does not matter.
+        assert_eq!(admit(&mut [7; 30], &mut policy("any"), now), None);
+        let unread = admit(&mut [7; 30], &mut policy("allow:a"), now);
+        assert_eq!(unread, Some(Vec::new()));
     }
 }

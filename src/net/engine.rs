@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod departures;
+mod names;
 mod refusals;
 mod visitors;
 
@@ -18,13 +19,13 @@ use super::dns::Names;
 use super::flows::{Flows, Id, Key, Kind, MOST_FLOWS};
 use super::link::{Frame, MTU, Peer};
 use super::plan::{self, DNS_PORT, GATEWAY_MAC};
-use super::policy;
+use super::policy::Policy;
 use super::poller::Poller;
 use super::tcp::{Limits, MOST_BUFFERED};
 use super::wire::{
     self, Addressed, IPV4_LEN, IPV6_LEN, Mac, Parsed, Refusal, TCP_LEN, Tcp, icmp_type,
 };
-use crate::spec::Egress;
+use crate::spec::{Carrier, EgressPolicy};
 
 /// Answers that belong to no flow and wait for the guest; what comes then is lost, as on a cable.
 const MOST_REPLIES: usize = 256;
@@ -39,7 +40,7 @@ const LEAST_BUFFERED: usize = 16 << 10;
 #[derive(Debug, Default)]
 pub struct Setup {
     /// Whom the guest may reach.
-    pub egress: Egress,
+    pub egress: EgressPolicy,
     /// The host's resolvers.
     pub servers: Vec<SocketAddr>,
     /// The host's /etc/hosts.
@@ -50,7 +51,8 @@ pub struct Setup {
 
 /// A user-mode network.
 pub struct Network {
-    egress: Egress,
+    /// Whom the guest may reach.
+    pub(super) policy: Policy,
     names: Names,
     poller: Poller,
     flows: Flows,
@@ -89,7 +91,7 @@ impl Network {
     /// A network for one guest, in a process that may have so many files open.
     pub fn new(setup: Setup, open_files: usize) -> io::Result<Self> {
         let network = Self {
-            egress: setup.egress,
+            policy: Policy::new(setup.egress),
             names: Names::new(setup.servers, setup.hosts),
             poller: Poller::new()?,
             flows: Flows::default(),
@@ -150,14 +152,16 @@ impl Network {
     }
 
     /// Where the guest's packets to `peer` go, if anywhere.
-    fn reach(&self, key: &Key) -> Result<SocketAddr, Refusal> {
+    fn reach(&self, key: &Key, now: Instant) -> Result<SocketAddr, Refusal> {
         if plan::is_gateway(key.peer.ip()) {
+            // Where names are guarded, nobody asks for them by streams, into which nobody looks.
+            let is_open = key.carrier == Carrier::Udp || !self.policy.guards_names();
             return match key.peer.port() {
-                DNS_PORT => Ok(self.names.server()),
+                DNS_PORT if is_open => Ok(self.names.server()),
                 _ => Err(Refusal::Port),
             };
         }
-        match policy::allows(self.egress, key.peer.ip()) {
+        match self.policy.allows(key.carrier, key.peer, now) {
             true => Ok(key.peer),
             false => Err(Refusal::Prohibited),
         }
@@ -317,7 +321,7 @@ impl Peer for Network {
 impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Network")
-            .field("egress", &self.egress)
+            .field("policy", &self.policy)
             .field("flows", &self.flows.len())
             .finish_non_exhaustive()
     }

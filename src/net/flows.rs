@@ -11,6 +11,7 @@ use super::engine::Visit;
 use super::tcp::TcpFlow;
 use super::udp::{SILENCE, UdpFlow};
 use super::wire::Mac;
+use crate::spec::Carrier;
 
 /// Most conversations at once.
 pub const MOST_FLOWS: usize = 16384;
@@ -18,23 +19,12 @@ pub const MOST_FLOWS: usize = 16384;
 /// How long a connection over which nothing flows keeps its place from a new one, when all are taken.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What carries a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Carrier {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// Echo requests; the guest's "port" is their identifier.
-    Echo,
-}
-
 /// What the packets of a conversation have in common, as the guest sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
     /// What carries it.
     pub carrier: Carrier,
-    /// The guest's address and port.
+    /// The guest's address and port; of echo requests, their identifier.
     pub guest: SocketAddr,
     /// The far end's.
     pub peer: SocketAddr,

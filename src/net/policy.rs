@@ -1,159 +1,134 @@
-//! Whom a guest may reach: what leads to the host itself or to its cloud's keys is never reached.
+//! Whom a guest may reach: what leads to the host itself or to its cloud's keys is never reached; for the rest the
+//! first rule that speaks of it holds, or else what holds for everything.
+//!
+//! A rule by name speaks of the addresses that the guest was told for such a name, by us. A name is whatever its owner
+//! says it is: no allowed name leads into private networks, unless the host's own file says so, or who wrote the rules
+//! lets the guest go there anyway.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod known;
+mod networks;
 
-use crate::spec::Egress;
+pub use networks::is_never;
 
-/// Networks, as an address and the bits that count.
-const NEVER_V4: [(Ipv4Addr, u32); 8] = [
-    // "This host": Linux takes it for the loopback (RFC 1122, 3.2.1.3).
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
-    // Loopback.
-    (Ipv4Addr::new(127, 0, 0, 0), 8),
-    // Link-local (RFC 3927), with the metadata services of most clouds.
-    (Ipv4Addr::new(169, 254, 0, 0), 16),
-    // Metadata services with addresses of their own: Azure's, Alibaba's, Oracle's.
-    (Ipv4Addr::new(168, 63, 129, 16), 32),
-    (Ipv4Addr::new(100, 100, 100, 200), 32),
-    (Ipv4Addr::new(192, 0, 0, 192), 32),
-    // Multicast, and what is reserved, with everybody's broadcast.
-    (Ipv4Addr::new(224, 0, 0, 0), 4),
-    (Ipv4Addr::new(240, 0, 0, 0), 4),
-];
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
-const NEVER_V6: [(Ipv6Addr, u32); 6] = [
-    // Unspecified, loopback, and addresses of IPv4 in an old form.
-    (Ipv6Addr::UNSPECIFIED, 96),
-    // Addresses of IPv4, which no packet carries (RFC 4291, 2.5.5.2); a socket would take them.
-    (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96),
-    // Link-local, and multicast.
-    (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
-    (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8),
-    // Metadata services: Amazon's, Google's.
-    (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), 128),
-    (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), 128),
-];
+use known::KnownNames;
+use networks::{embedded, is_private};
 
-/// Networks that are nobody's in public (RFC 1918, RFC 6598, RFC 2544, RFC 6890; RFC 4193).
-const PRIVATE_V4: [(Ipv4Addr, u32); 6] = [
-    (Ipv4Addr::new(10, 0, 0, 0), 8),
-    (Ipv4Addr::new(172, 16, 0, 0), 12),
-    (Ipv4Addr::new(192, 168, 0, 0), 16),
-    (Ipv4Addr::new(100, 64, 0, 0), 10),
-    (Ipv4Addr::new(198, 18, 0, 0), 15),
-    (Ipv4Addr::new(192, 0, 0, 0), 24),
-];
+use crate::spec::{Carrier, Egress, EgressPolicy, Place, Rule};
 
-/// Whether the guest may reach `address`.
-pub fn allows(egress: Egress, address: IpAddr) -> bool {
-    if is_never(address) {
-        return false;
-    }
-    match egress {
-        Egress::None => false,
-        Egress::Public => !is_private(address),
-        Egress::Any => true,
-    }
+/// How long a name may be kept by who is told, seconds: as long as it is known here.
+pub const LONGEST_TTL: u32 = 3600;
+
+/// What the guest may do, and which names it was told.
+#[derive(Debug, Default)]
+pub struct Policy {
+    egress: EgressPolicy,
+    known: KnownNames,
 }
 
-fn is_never(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => NEVER_V4.iter().any(|network| holds_v4(network, address)),
-        IpAddr::V6(address) => {
-            NEVER_V6.iter().any(|network| holds_v6(network, address))
-                || embedded(address).is_some_and(|address| is_never(address.into()))
+impl Policy {
+    /// As `egress` says.
+    pub fn new(egress: EgressPolicy) -> Self {
+        Self {
+            egress,
+            known: KnownNames::default(),
         }
     }
-}
 
-/// What is not for everybody: in IPv6 all that is not global unicast (2000::/3, RFC 4291).
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => PRIVATE_V4.iter().any(|network| holds_v4(network, address)),
-        IpAddr::V6(address) => {
-            address.segments()[0] >> 13 != 1
-                || embedded(address).is_some_and(|address| is_private(address.into()))
+    /// Whether the guest may reach `peer`; of echo requests the port says nothing.
+    pub fn allows(&self, carrier: Carrier, peer: SocketAddr, now: Instant) -> bool {
+        let address = peer.ip();
+        if is_never(address) {
+            return false;
+        }
+        let mut rules = self.egress.rules.iter();
+        let rule = rules
+            .find(|rule| rule.covers(carrier, peer.port()) && self.speaks_of(rule, address, now));
+        rule.map_or_else(|| self.rest_allows(address), |rule| rule.allows)
+    }
+
+    fn rest_allows(&self, address: IpAddr) -> bool {
+        match self.egress.base {
+            Egress::None => false,
+            Egress::Public => !is_private(address),
+            Egress::Any => true,
         }
     }
-}
 
-/// The address of IPv4 to which a translator of the host's network would send this: 64:ff9b::/96 (RFC 6052),
-/// and 2002::/16 (RFC 3056).
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let octets = address.octets();
-    let at = match address.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, ..] => 12,
-        [0x2002, ..] => 2,
-        _ => return None,
-    };
-    let bytes: [u8; 4] = octets[at..at + 4].try_into().ok()?;
-    Some(bytes.into())
-}
-
-fn holds_v4((network, bits): &(Ipv4Addr, u32), address: Ipv4Addr) -> bool {
-    (u32::from(address) ^ u32::from(*network)).leading_zeros() >= *bits
-}
-
-fn holds_v6((network, bits): &(Ipv6Addr, u32), address: Ipv6Addr) -> bool {
-    (u128::from(address) ^ u128::from(*network)).leading_zeros() >= *bits
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_host_and_its_cloud_are_never_reached() {
-        let never = [
-            "0.0.0.0",
-            "0.1.2.3",
-            "127.0.0.1",
-            "127.255.255.254",
-            "169.254.169.254",
-            "168.63.129.16",
-            "100.100.100.200",
-            "224.0.0.251",
-            "255.255.255.255",
-            "::",
-            "::1",
-            "::127.0.0.1",
-            "::ffff:127.0.0.1",
-            "::ffff:10.0.0.1",
-            "fe80::1",
-            "febf::1",
-            "ff02::1",
-            "fd00:ec2::254",
-            "64:ff9b::127.0.0.1",
-            "64:ff9b::a9fe:a9fe",
-            "2002:7f00:1::1",
-        ];
-        for text in never {
-            let address = text.parse().unwrap();
-            for egress in [Egress::None, Egress::Public, Egress::Any] {
-                assert!(!allows(egress, address), "{text} {egress:?}");
+    fn speaks_of(&self, rule: &Rule, address: IpAddr, now: Instant) -> bool {
+        match &rule.place {
+            Place::Everywhere => true,
+            Place::Public => !is_private(address),
+            Place::Network(network) => {
+                // Who is denied an address has no way to it through a translator either.
+                let behind = match address {
+                    IpAddr::V6(address) if !rule.allows => embedded(address),
+                    _ => None,
+                };
+                let holds = |address: IpAddr| network.holds(address);
+                holds(address) || behind.is_some_and(|behind| holds(behind.into()))
+            }
+            Place::Named(pattern) => {
+                let leads_anywhere =
+                    !rule.allows || self.egress.base == Egress::Any || !is_private(address);
+                let mut names = self.known.names(address, now);
+                names.any(|known| pattern.matches(&known.name) && (leads_anywhere || known.is_ours))
             }
         }
     }
 
-    #[test]
-    fn public_is_what_everybody_reaches() {
-        for text in ["1.1.1.1", "128.0.0.1", "168.63.129.17", "2606:4700::1111"] {
-            let address = text.parse().unwrap();
-            assert!(allows(Egress::Public, address), "{text}");
-            assert!(allows(Egress::Any, address), "{text}");
-            assert!(!allows(Egress::None, address), "{text}");
+    /// Whether the guest is told of `name`. Where anybody is reached without a rule, it is.
+    pub fn allows_name(&self, name: &str) -> bool {
+        for rule in &self.egress.rules {
+            let speaks = match &rule.place {
+                Place::Everywhere => true,
+                Place::Public => rule.allows,
+                Place::Network(_) => false,
+                Place::Named(pattern) => pattern.matches(name),
+            };
+            // A name of which only some ports are denied is of use for the others.
+            if speaks && (rule.allows || rule.covers_all()) {
+                return rule.allows;
+            }
         }
-        for text in [
-            "10.1.2.3",
-            "172.31.0.1",
-            "192.168.0.1",
-            "100.64.0.1",
-            "fd68::1",
-            "2002:a00:1::1",
-        ] {
-            let address = text.parse().unwrap();
-            assert!(!allows(Egress::Public, address), "{text}");
-            assert!(allows(Egress::Any, address), "{text}");
-        }
+        self.egress.base != Egress::None
+    }
+
+    /// Whether a rule says that `name` is reached at no port: then neither is one that is called so in truth.
+    pub fn denies_name(&self, name: &str) -> bool {
+        let mut rules = self.egress.rules.iter();
+        let speaks = |rule: &&Rule| match &rule.place {
+            Place::Named(pattern) => pattern.matches(name) && (rule.allows || rule.covers_all()),
+            _ => false,
+        };
+        rules.find(speaks).is_some_and(|rule| !rule.allows)
+    }
+
+    /// Whether names are asked for only as far as the rules go: then all questions and answers pass through here.
+    pub fn guards_names(&self) -> bool {
+        self.egress.base == Egress::None || self.egress.has_names()
+    }
+
+    /// Whether an answer may have `address` in it: with one that leads where its owner has no business the whole answer
+    /// is not believed.
+    pub fn admits(&self, address: IpAddr) -> bool {
+        let is_open = self.egress.base == Egress::Any && !self.egress.has_names();
+        let opens = |rule: &Rule| match &rule.place {
+            Place::Everywhere => rule.allows,
+            Place::Network(network) => rule.allows && network.holds(address),
+            Place::Public | Place::Named(_) => false,
+        };
+        let is_reached = || self.egress.base == Egress::Any || self.egress.rules.iter().any(opens);
+        is_open || !is_never(address) && (!is_private(address) || is_reached())
+    }
+
+    /// The guest is told that `name` has `address`; `is_ours` says that the host's own file says so.
+    pub fn learn(&mut self, name: &str, address: IpAddr, ttl: u32, is_ours: bool, now: Instant) {
+        self.known.learn(name, address, ttl, is_ours, now);
     }
 }
+
+#[cfg(test)]
+mod tests;

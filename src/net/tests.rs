@@ -3,6 +3,7 @@
 
 mod guest;
 mod hostile;
+mod names;
 mod streams;
 mod visits;
 
@@ -80,7 +81,7 @@ fn what_the_policy_forbids_is_refused_at_once() {
 #[test]
 fn without_egress_nobody_is_reached() {
     let setup = Setup {
-        egress: Egress::None,
+        egress: Egress::None.into(),
         ..Setup::default()
     };
     let mut guest = Guest::of(Network::new(setup, 1000).unwrap());

@@ -21,7 +21,8 @@ use crate::spec::{
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
 
-/// Most bytes of /etc/hosts that fit into what the machine is told; what is behind them is left out.
+/// Most bytes of /etc/hosts and of rules that fit into what the machine is told; what of the file is behind them is left
+/// out.
 const MOST_HOSTS: usize = 24 << 10;
 
 /// Most resolvers (MAXNS of resolv.conf(5)).
@@ -133,19 +134,22 @@ fn describe(spec: &mut RunSpec) -> VmNetwork {
     let resolv_conf = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
     tell_guest(&mut spec.files, &spec.hostname, &resolv_conf);
     let hosts = fs::read_to_string(HOSTS).unwrap_or_default();
+    let egress = spec.networking.egress.clone();
+    let told = egress.rules.iter().map(|rule| rule.to_string().len() + 3);
+    let told = told.sum::<usize>();
     let published = spec.networking.published.iter();
     VmNetwork {
-        egress: spec.networking.egress,
         resolvers: resolvers(&resolv_conf),
-        hosts: shorten(hosts),
+        hosts: shorten(hosts, MOST_HOSTS - told.min(MOST_HOSTS)),
+        egress,
         doors: published.map(|one| (one.guest, one.transport)).collect(),
     }
 }
 
-/// As many whole lines of /etc/hosts as a machine is told.
-fn shorten(mut hosts: String) -> String {
-    if hosts.len() > MOST_HOSTS {
-        let last = hosts.as_bytes()[..MOST_HOSTS]
+/// As many whole lines of /etc/hosts as a machine is told: `most` bytes.
+fn shorten(mut hosts: String, most: usize) -> String {
+    if hosts.len() > most {
+        let last = hosts.as_bytes()[..most]
             .iter()
             .rposition(|byte| *byte == b'\n');
         hosts.truncate(last.map_or(0, |last| last + 1));
@@ -223,8 +227,8 @@ mod tests {
     #[test]
     fn a_long_hosts_file_is_cut_between_lines() {
         let line = "10.0.0.1 a.b\u{e9}\n";
-        assert_eq!(shorten(line.to_owned()), line);
-        let short = shorten(line.repeat(9000));
+        assert_eq!(shorten(line.to_owned(), MOST_HOSTS), line);
+        let short = shorten(line.repeat(9000), MOST_HOSTS);
         assert!(short.len() <= MOST_HOSTS && short.len() > MOST_HOSTS - line.len());
         assert_eq!(short.len() % line.len(), 0);
     }

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::cpus::Cpus;
+use super::egress::EgressPolicy;
 use super::mounts::Owner;
-use super::network::{Egress, Transport};
+use super::network::Transport;
 
 /// One run of bytes of the stitched disk: the whole of a file, padded with zeros to `len`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +45,7 @@ pub struct Share {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct VmNetwork {
     /// Whom it reaches.
-    pub egress: Egress,
+    pub egress: EgressPolicy,
     /// The host's resolvers.
     pub resolvers: Vec<IpAddr>,
     /// The host's /etc/hosts.

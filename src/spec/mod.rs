@@ -8,6 +8,7 @@ mod config;
 mod container;
 mod cpus;
 mod detach;
+mod egress;
 mod ending;
 mod environment;
 mod exec;
@@ -31,6 +32,7 @@ pub use config::ImageConfig;
 pub use container::{Asked, ContainerSpec, Missing, OciRuntime, Wall};
 pub use cpus::Cpus;
 pub use detach::{DETACH_KEYS, DetachKeys};
+pub use egress::{Carrier, Egress, EgressPolicy, Place, Rule};
 pub use ending::Ending;
 pub use environment::{merge as merge_environment, name_terminal};
 pub use exec::Exec;
@@ -39,9 +41,7 @@ pub use lifecycle::{Backoff, Lifecycle, Restart, STOP_TIMEOUT};
 pub use limits::limit_name;
 pub use machine::{Piece, Share, VmNetwork, VmSpec, Written};
 pub use mounts::{Mount, Origin, Owner, anchor_mount, anchor_volume, check_volume_name};
-pub use network::{
-    Egress, MOST_PUBLISHED, Network, Networking, Published, Transport, parse_publish,
-};
+pub use network::{MOST_PUBLISHED, Network, Networking, Published, Transport, parse_publish};
 pub use request::{EnvWord, Probe, RunRequest};
 pub use run::{RunSpec, SpecError, check_name};
 pub use signal::{FORWARDED, PATIENCE, Signal};

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::egress::EgressPolicy;
+
 /// Which network a machine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -14,20 +16,6 @@ pub enum Network {
     /// One of its own, whose far end are sockets of the process that runs it.
     #[default]
     User,
-}
-
-/// Whom a workload may reach. Nobody reaches the host's loopback, link-local addresses, and the metadata services of
-/// clouds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Egress {
-    /// Nobody. It still answers those that reach it.
-    None,
-    /// Who has a public address.
-    Public,
-    /// Everybody.
-    #[default]
-    Any,
 }
 
 /// What carries the bytes of a port.
@@ -60,7 +48,7 @@ pub struct Networking {
     /// Whether somebody asked for it.
     pub asked: bool,
     /// Whom the workload reaches.
-    pub egress: Egress,
+    pub egress: EgressPolicy,
     /// Which of its ports are reached by ports of the host's.
     pub published: Vec<Published>,
 }

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use husk_init::job::Size;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::container::Wall;
 use super::health::HealthRequest;
 use super::lifecycle::Lifecycle;
-use super::network::{Egress, Network};
+use super::network::Network;
 use super::{size, words};
 
 /// One word about the environment, in the order typed.
@@ -103,9 +103,12 @@ pub struct RunRequest {
     /// Which network; the machine's own when nobody says.
     #[serde(skip_serializing_if = "is_default")]
     pub network: Option<Network>,
-    /// Whom it reaches.
-    #[serde(skip_serializing_if = "is_default")]
-    pub egress: Option<Egress>,
+    /// Whom it reaches: words and rules, as typed.
+    #[serde(
+        deserialize_with = "one_or_several",
+        skip_serializing_if = "is_default"
+    )]
+    pub egress: Vec<String>,
     /// `[IP:]HOST:GUEST[/tcp|udp]` each.
     #[serde(skip_serializing_if = "is_default")]
     pub publish: Vec<String>,
@@ -137,4 +140,40 @@ pub struct RunRequest {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// What was one word, or none, in the records of earlier versions.
+fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Words {
+        Several(Vec<String>),
+        One(Option<String>),
+    }
+    Ok(match Words::deserialize(from)? {
+        Words::Several(words) => words,
+        Words::One(word) => word.into_iter().collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_earlier_versions_keep_whom_they_reach() {
+        let table = [
+            (r#"{"egress":"public"}"#, &["public"][..]),
+            (r#"{"egress":null}"#, &[]),
+            (r#"{}"#, &[]),
+            (
+                r#"{"egress":["deny:10.0.0.0/8","any"]}"#,
+                &["deny:10.0.0.0/8", "any"],
+            ),
+        ];
+        for (text, words) in table {
+            let request: RunRequest = serde_json::from_str(text).unwrap();
+            assert_eq!(request.egress, words, "{text}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ use husk_init::job::{GuestFile, PROBE_PATH, Process};
 use super::config::ImageConfig;
 use super::container::{Asked, Wall};
 use super::cpus::Cpus;
+use super::egress::EgressPolicy;
 use super::health::HealthCheck;
 use super::lifecycle::{Lifecycle, Restart};
 use super::mounts::{self, Mount, Owner};
@@ -177,7 +178,11 @@ fn collect_network(request: &RunRequest, problems: &mut Problems) -> Networking 
     let parsed = request.publish.iter().map(|text| parse_publish(text));
     let parsed = parsed.filter_map(|published| problems.take(published));
     let published: Vec<_> = parsed.flatten().collect();
-    let is_used = request.egress.is_some() || !request.publish.is_empty();
+    let egress = EgressPolicy::parse(&request.egress).unwrap_or_else(|mistakes| {
+        problems.0.extend(mistakes);
+        EgressPolicy::default()
+    });
+    let is_used = !request.egress.is_empty() || !request.publish.is_empty();
     let contradiction = match network {
         Network::None if is_used => {
             Some("--egress and --publish need a network: leave --network none away")
@@ -189,7 +194,7 @@ fn collect_network(request: &RunRequest, problems: &mut Problems) -> Networking 
     Networking {
         network,
         asked: request.network == Some(Network::User) || is_used,
-        egress: request.egress.unwrap_or_default(),
+        egress,
         published,
     }
 }

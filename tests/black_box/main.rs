@@ -8,6 +8,7 @@ mod changes;
 mod compare;
 mod container;
 mod disk;
+mod egress;
 mod exec;
 mod exit_codes;
 mod files;

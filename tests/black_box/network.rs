@@ -15,10 +15,10 @@ use sha2::{Digest, Sha256};
 use crate::husk::{Husk, Wall, gives_containers_a_network, kvm_is_hardware, skip};
 
 /// Where the gateway of every machine is.
-const GATEWAY: &str = "10.117.107.1";
+pub const GATEWAY: &str = "10.117.107.1";
 
 /// An address of this host's that is not its loopback. The lab's host has one only if it is root, who may give it one.
-fn address() -> Option<Ipv4Addr> {
+pub fn address() -> Option<Ipv4Addr> {
     static ADDRESS: OnceLock<Option<Ipv4Addr>> = OnceLock::new();
     *ADDRESS.get_or_init(|| own_address().or_else(make_address))
 }
@@ -70,7 +70,7 @@ fn server(address: Ipv4Addr, serve: impl Fn(TcpStream) + Send + Sync + 'static) 
 }
 
 /// Answers a request with `page`.
-fn web(address: Ipv4Addr, page: Vec<u8>) -> SocketAddr {
+pub fn web(address: Ipv4Addr, page: Vec<u8>) -> SocketAddr {
     server(address, move |mut stream| {
         let mut request = [0; 4096];
         let _len = stream.read(&mut request).unwrap();

@@ -1,19 +1,21 @@
 //! What the guest says: each packet goes to its flow, begins one, or is answered here.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use super::names::Asked;
 use super::refusals::meaning;
 use super::{Network, addressed, echo_kind, reply_kind};
 use crate::net::dns::DnsFlow;
 use crate::net::echo::EchoFlow;
-use crate::net::flows::{Carrier, Id, Key, Kind};
+use crate::net::flows::{Id, Key, Kind};
 use crate::net::host;
 use crate::net::plan::{self, DNS_PORT, GATEWAY_MAC};
-use crate::net::policy;
 use crate::net::tcp::TcpFlow;
 use crate::net::udp::UdpFlow;
 use crate::net::wire::{self, Arp, Body, Packet, Refusal, Tcp, flag, icmp_type};
+use crate::spec::Carrier;
 
 impl Network {
     /// Every address on the cable but the guest's own is ours.
@@ -97,7 +99,7 @@ impl Network {
         if segment.flags & (flag::SYN | flag::ACK | flag::RST) != flag::SYN {
             return self.reset(packet, &key, segment);
         }
-        let target = match self.reach(&key) {
+        let target = match self.reach(&key, now) {
             Ok(target) => target,
             Err(Refusal::Port) => return self.reset(packet, &key, segment),
             Err(why) => return self.refuse(packet, why),
@@ -129,10 +131,18 @@ impl Network {
             peer: SocketAddr::new(packet.target, ports.1),
         };
         let is_query = plan::is_gateway(key.peer.ip()) && key.peer.port() == DNS_PORT;
-        if is_query && let Some(answer) = self.names.answer(payload) {
-            let at = addressed(packet.mac, packet.target, packet.source);
-            let ports = (ports.1, ports.0);
-            return self.reply(|frame| wire::write_udp(frame, &at, ports, &answer));
+        let mut payload = Cow::Borrowed(payload);
+        if is_query {
+            match self.ask(&payload, now) {
+                Asked::On(None) => {}
+                Asked::On(Some(alone)) => payload = Cow::Owned(alone),
+                Asked::Answered(answer) => {
+                    let at = addressed(packet.mac, packet.target, packet.source);
+                    let ports = (ports.1, ports.0);
+                    return self.reply(|frame| wire::write_udp(frame, &at, ports, &answer));
+                }
+                Asked::Nothing => return,
+            }
         }
         let Some(id) = self
             .flows
@@ -146,12 +156,12 @@ impl Network {
         };
         flow.last = now;
         if let Kind::Visit(_) = flow.kind {
-            return self.answer_visit(id, payload);
+            return self.answer_visit(id, &payload);
         }
         let mut moved = false;
         match &mut flow.kind {
-            Kind::Udp(udp) => udp.take(payload),
-            Kind::Dns(dns) => moved = dns.take(payload, &mut self.names),
+            Kind::Udp(udp) => udp.take(&payload),
+            Kind::Dns(dns) => moved = dns.take(&payload, &mut self.names),
             _ => {}
         }
         if moved && self.watch(id).is_err() {
@@ -162,7 +172,7 @@ impl Network {
     }
 
     fn begin_udp(&mut self, packet: &Packet<'_>, key: Key, now: Instant) -> Option<Id> {
-        let target = match self.reach(&key) {
+        let target = match self.reach(&key, now) {
             Ok(target) => target,
             Err(why) => {
                 self.refuse(packet, why);
@@ -203,7 +213,7 @@ impl Network {
         }
         let [high, low, sequence @ ..] = rest;
         let key = Key {
-            carrier: Carrier::Echo,
+            carrier: Carrier::Icmp,
             guest: SocketAddr::new(packet.source, u16::from_be_bytes([high, low])),
             peer: SocketAddr::new(packet.target, 0),
         };
@@ -224,8 +234,8 @@ impl Network {
     }
 
     fn begin_echo(&mut self, packet: &Packet<'_>, key: Key, now: Instant) -> Option<Id> {
-        if !policy::allows(self.egress, packet.target) {
-            self.refuse(packet, Refusal::Prohibited);
+        if let Err(why) = self.reach(&key, now) {
+            self.refuse(packet, why);
             return None;
         }
         if !self.make_room(now) {

@@ -9,6 +9,7 @@ use crate::net::dns::{Answer, Names};
 use crate::net::echo::Reply;
 use crate::net::flows::{Flow, Id, Kind};
 use crate::net::link::{Frame, MTU};
+use crate::net::policy::Policy;
 use crate::net::tcp::Step;
 use crate::net::udp::Heard;
 use crate::net::wire::{self, ICMP_LEN, IPV4_LEN, IPV6_LEN};
@@ -28,7 +29,10 @@ impl Network {
         };
         let served = match &mut flow.kind {
             Kind::Tcp(_) => serve_tcp(flow, &mut self.scratch, most, frame, now),
-            _ => serve_datagram(flow, &mut self.scratch, &mut self.names, frame),
+            _ => {
+                let world = (&mut self.names, &mut self.policy, now);
+                serve_datagram(flow, &mut self.scratch, world, frame)
+            }
         };
         if let Served::Frame = served {
             flow.last = now;
@@ -109,7 +113,7 @@ fn serve_tcp(
 fn serve_datagram(
     flow: &mut Flow,
     scratch: &mut [u8],
-    names: &mut Names,
+    (names, policy, now): (&mut Names, &mut Policy, Instant),
     frame: &mut Frame,
 ) -> Served {
     let (key, mac) = (&flow.key, flow.mac);
@@ -127,8 +131,8 @@ fn serve_datagram(
             Heard::Nothing => return Served::Nothing,
             Heard::Refused(error) => return Served::Refused(error),
         },
-        Kind::Dns(dns) => match dns.next(scratch, names) {
-            Answer::Message(payload) => payload,
+        Kind::Dns(dns) => match dns.next(scratch, (names, policy, now)) {
+            Answer::Message(len) => &scratch[..len],
             Answer::Moved => return Served::Moved,
             Answer::Nothing => return Served::Nothing,
         },

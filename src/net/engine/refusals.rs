@@ -3,10 +3,11 @@
 use std::io;
 
 use super::{Network, addressed, echo_kind, write_segment};
-use crate::net::flows::{Carrier, Flow, Key, Kind};
+use crate::net::flows::{Flow, Key, Kind};
 use crate::net::link::{ETHERNET_LEN, Frame};
 use crate::net::plan::{self, GATEWAY_MAC};
 use crate::net::wire::{self, Addressed, IPV6_LEN, Mac, Packet, Refusal, TCP_LEN, Tcp, flag};
+use crate::spec::Carrier;
 
 impl Network {
     /// Says why a packet goes nowhere: with the beginning of it, so that its sender knows which.
@@ -39,7 +40,7 @@ impl Network {
                 wire::write_tcp(&mut original, &at, &segment, (&[], &[]));
             }
             Carrier::Udp => wire::write_udp(&mut original, &at, (source, target), &[]),
-            Carrier::Echo => {
+            Carrier::Icmp => {
                 let [high, low] = source.to_be_bytes();
                 let kind = echo_kind(key.peer.ip());
                 wire::write_icmp(&mut original, &at, (kind, 0), [high, low, 0, 0], &[]);

@@ -13,12 +13,12 @@ use rustix::net::sockopt::{set_socket_linger, set_tcp_nodelay};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, acceptfrom_with, recvfrom, sendto};
 
 use super::{MOST_REPLIES, Network, addressed};
-use crate::net::flows::{Carrier, Id, Key, Kind};
+use crate::net::flows::{Id, Key, Kind};
 use crate::net::plan::{GATEWAY_V4, GUEST_MAC, GUEST_V4};
 use crate::net::policy;
 use crate::net::tcp::TcpFlow;
 use crate::net::wire;
-use crate::spec::{Egress, Transport};
+use crate::spec::{Carrier, Transport};
 
 /// A socket of the host's that listens, or has datagrams come, for a port of the guest's.
 #[derive(Debug)]
@@ -179,7 +179,7 @@ impl Network {
         let own = match client.ip().to_canonical() {
             IpAddr::V4(address) => {
                 let is_of_cable = address == GUEST_V4 || address == GATEWAY_V4;
-                let is_known = policy::allows(Egress::Any, address.into()) && !is_of_cable;
+                let is_known = !policy::is_never(address.into()) && !is_of_cable;
                 is_known.then_some(address)
             }
             IpAddr::V6(_) => None,

@@ -1,0 +1,38 @@
+//! What the guest asks of names.
+
+use std::time::Instant;
+
+use super::Network;
+use crate::net::dns::message::{Failure, Question};
+
+/// What becomes of a query.
+pub(super) enum Asked {
+    /// It goes to the host's resolver: as it is, or so.
+    On(Option<Vec<u8>>),
+    /// It is answered here.
+    Answered(Vec<u8>),
+    /// Nothing: it is none.
+    Nothing,
+}
+
+impl Network {
+    /// Takes a query of the guest's.
+    pub(super) fn ask(&mut self, query: &[u8], now: Instant) -> Asked {
+        let guards = self.policy.guards_names();
+        let Some(question) = Question::asked(query) else {
+            return match guards {
+                true => Asked::Nothing,
+                false => Asked::On(None),
+            };
+        };
+        if !self.policy.allows_name(&question.name) {
+            // For who is refused, some resolvers do not look any further: the name may have another end.
+            return Asked::Answered(question.fail(query, Failure::NoSuchName));
+        }
+        let asked = (&question, query);
+        match self.names.answer(asked, &mut self.policy, now) {
+            Some(answer) => Asked::Answered(answer),
+            None => Asked::On(guards.then(|| question.alone(query))),
+        }
+    }
+}

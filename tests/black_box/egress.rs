@@ -1,0 +1,163 @@
+//! Whom a machine reaches by rules: by address, by port, and by name.
+//!
+//! Names are those of a resolver of this test's own, at port 53 of an address of this host's; only a husk that is started
+//! in a mount namespace with another /etc/resolv.conf asks it.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::{fs, thread};
+
+use crate::husk::{Husk, Said, said, skip};
+use crate::network::{address, web};
+
+/// Answers queries for addresses as `find` does, and notes the names.
+fn resolver(
+    socket: UdpSocket,
+    find: impl Fn(&str) -> Option<Ipv4Addr> + Send + 'static,
+) -> Arc<Mutex<Vec<String>>> {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&asked);
+    thread::spawn(move || {
+        let mut query = [0; 512];
+        while let Ok((len, from)) = socket.recv_from(&mut query) {
+            let (name, end) = name_of(&query[..len]);
+            noted.lock().unwrap().push(name.clone());
+            let is_v4 = query[end..end + 2] == [0, 1];
+            let mut answer = query[..end + 4].to_vec();
+            answer[2..4].copy_from_slice(&[0x81, 0x80]);
+            answer[6..12].fill(0);
+            if let Some(address) = find(&name).filter(|_| is_v4) {
+                answer[7] = 1;
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+                answer.extend(address.octets());
+            }
+            socket.send_to(&answer, from).unwrap();
+        }
+    });
+    asked
+}
+
+/// The name in a query, and where it ends.
+fn name_of(query: &[u8]) -> (String, usize) {
+    let (mut labels, mut at) = (Vec::new(), 12);
+    while query[at] > 0 {
+        let end = at + 1 + usize::from(query[at]);
+        labels.push(String::from_utf8_lossy(&query[at + 1..end]).into_owned());
+        at = end;
+    }
+    (labels.join("."), at + 1)
+}
+
+/// A run whose host has its resolver at `address`.
+fn run_with_resolver(husk: &Husk, address: Ipv4Addr, args: &[&str]) -> Said {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("resolv.conf");
+    fs::write(&file, format!("nameserver {address}\n")).unwrap();
+    let shell = format!(
+        "mount --bind {} /etc/resolv.conf && exec \"$@\"",
+        file.display()
+    );
+    let run = husk.command(args);
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &shell, "sh"]);
+    command.arg(run.get_program()).args(run.get_args());
+    command.env("HUSK_HOME", husk.home());
+    command.env("HUSK_CONFIG", "/dev/null");
+    said(command.output().unwrap())
+}
+
+#[test]
+fn names_lead_to_the_addresses_that_were_told_for_them_and_nowhere_else() {
+    let Some(address) = address() else {
+        return skip("this host has no address but its loopback");
+    };
+    let Ok(socket) = UdpSocket::bind((address, 53)) else {
+        return skip("port 53 of this host is not for who runs these tests");
+    };
+    let asked = resolver(socket, move |name| match name {
+        "page.test" | "other.test" => Some(address),
+        "inside.test" => Some(Ipv4Addr::new(10, 255, 255, 1)),
+        "host.test" => Some(Ipv4Addr::LOCALHOST),
+        _ => None,
+    });
+    let at = web(address, b"page\n".to_vec());
+    let port = at.port();
+    let rules = format!("allow:page.test:{port}/tcp,allow:inside.test,allow:host.test");
+    let script = format!(
+        "last() {{ \"$@\" 2>&1 | tail -n 1; }}
+        answer() {{ nslookup $1 2>&1 | grep -o 'NXDOMAIN\\|REFUSED' | head -n 1; }}
+        last wget -O- http://{at}/
+        answer other.test; answer a.page.test; answer $(echo secret).example
+        answer inside.test; answer host.test
+        wget -qO- http://page.test:{port}/; wget -qO- http://{at}/
+        last nc -w 9 page.test 9; last ping -c 1 -W 9 page.test | grep -c '100% packet loss'
+        last nc -w 9 10.117.107.1 53"
+    );
+    let husk = Husk::shared();
+    let args = ["run", "--egress", &rules, "busybox", "sh", "-c", &script];
+    let ran = run_with_resolver(&husk, address, &args);
+    let out = ran.out();
+    let unreached = format!("remote host ({address}): No route to host");
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!(ran.status, 0, "{out} {}", ran.stderr);
+    assert!(lines[0].ends_with(&unreached), "{out}");
+    assert_eq!(lines[1..4], ["NXDOMAIN"; 3], "{out}");
+    assert_eq!(lines[4..6], ["REFUSED"; 2], "{out}");
+    assert_eq!(lines[6..8], ["page"; 2], "{out}");
+    assert!(lines[8].contains("No route to host"), "{out}");
+    assert_eq!(lines[9], "1", "{out}");
+    assert!(lines[10].contains("refused"), "{out}");
+    let mut asked = asked.lock().unwrap().clone();
+    asked.sort();
+    asked.dedup();
+    assert_eq!(asked, ["host.test", "inside.test", "page.test"]);
+}
+
+#[test]
+fn rules_are_of_addresses_and_ports_and_the_first_one_holds() {
+    let Some(address) = address() else {
+        return skip("this host has no address but its loopback");
+    };
+    let [open, closed] = [0, 1].map(|_| web(address, b"page\n".to_vec()));
+    let script = |at: SocketAddr| format!("wget -O- http://{at}/ 2>&1 | tail -n 1; ");
+    let flags = [
+        "--egress".to_owned(),
+        format!("deny:{address}:{}/tcp,allow:{address}/tcp", closed.port()),
+        "--egress".to_owned(),
+        "allow:[2001:db8::/32]:1".to_owned(),
+    ];
+    let rest = format!(
+        "ping -c 1 -W 9 {address} | grep -o '1 packets transmitted, . '; \
+         wget -O- 'http://[2001:db8::1]:2/' 2>&1 | tail -n 1"
+    );
+    let out = Husk::shared().shell(
+        &flags.each_ref().map(String::as_str),
+        &(script(open) + &script(closed) + &rest),
+    );
+    let lines: Vec<_> = out.lines().collect();
+    assert!(lines[0].contains("written to stdout"), "{out}");
+    assert!(lines[1].contains("No route to host"), "{out}");
+    assert_eq!(lines[2], "1 packets transmitted, 0 ", "{out}");
+    assert!(lines[3].contains("Permission denied"), "{out}");
+}
+
+#[test]
+fn a_rule_that_is_none_is_one_line() {
+    let husk = Husk::shared();
+    for (rules, words) in [
+        (
+            "allow:10.0.0.1/8",
+            &["--egress `allow:10.0.0.1/8`", "write 10.0.0.0/8"][..],
+        ),
+        ("everybody", &["--egress `everybody`", "none, public, any"]),
+        (
+            "allow:[::1]",
+            &["--egress `allow:[::1]`", "no rule opens loopback"],
+        ),
+        ("allow:a:80/icmp", &["icmp has no ports"]),
+    ] {
+        let args = ["run", "--egress", rules, "busybox", "true"];
+        husk.say(&args).is_one_clear_line(words);
+    }
+}
