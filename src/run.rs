@@ -18,6 +18,7 @@ pub use embedded::GUEST_KERNEL;
 pub use keeper::{KEEPER_VERB, create, keep, machines, start};
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -37,8 +38,8 @@ use crate::machines;
 use crate::sessions::Stdio;
 use crate::spec::sentence::sentence;
 use crate::spec::{
-    ContainerSpec, Cpus, Ending, FORWARDED, Missing, OciRuntime, RunRequest, RunSpec, Signal,
-    SpecError, VmSpec, Wall,
+    Attempt, ContainerSpec, Cpus, EgressPolicy, Ending, FORWARDED, Missing, OciRuntime, RunRequest,
+    RunSpec, Signal, SpecError, VmSpec, Wall,
 };
 use crate::sys::signals;
 use crate::timeline::{Phase, Timeline};
@@ -60,6 +61,10 @@ pub struct Outcome {
     pub timeline: Timeline,
     /// Exits of the guest by reason, where asked for.
     pub exits: BTreeMap<String, u64>,
+    /// What the workload tried to reach.
+    pub attempts: Vec<Attempt>,
+    /// By what that was judged.
+    pub egress: EgressPolicy,
 }
 
 impl Outcome {
@@ -71,7 +76,19 @@ impl Outcome {
             missing,
             timeline,
             exits: ending.exits,
+            attempts: Vec::new(),
+            egress: EgressPolicy::default(),
         }
+    }
+
+    /// With what the workload tried to reach under `egress`, which is in the file.
+    fn tell_attempts(self, file: Option<&File>, egress: EgressPolicy) -> Result<Self, Error> {
+        let attempts = file.map(machines::read_attempts).transpose()?;
+        Ok(Self {
+            attempts: attempts.unwrap_or_default(),
+            egress,
+            ..self
+        })
     }
 }
 
@@ -211,8 +228,7 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
         .map(|len| store.blank_disk(embedded::BLANK_DISK, len));
     let blank = blank.transpose()?;
     timeline.end(Phase::Image);
-    let net = network::find(&mut spec)?;
-    launched.listen(&net.doors)?;
+    let (net, attempts) = connect(&launched, &mut spec, life)?;
     let machine = VmSpec {
         name: spec.name.clone(),
         cpus: spec.cpus,
@@ -248,8 +264,22 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
     let stdio = Stdio::from(stdio);
     let ending = vmm::run(launched, &machine, topic, stdio, asked, &mut timeline);
     drop(screen);
-    let ending = ending?;
-    Ok(Outcome::new(spec.name, ending, Vec::new(), timeline))
+    let outcome = Outcome::new(spec.name, ending?, Vec::new(), timeline);
+    outcome.tell_attempts(attempts.as_ref(), spec.networking.egress)
+}
+
+/// Hands over the network of `spec`, and the file for what the workload tries to reach.
+fn connect(
+    launched: &vmm::Launched,
+    spec: &mut RunSpec,
+    life: &Life,
+) -> Result<(network::Found, Option<File>), Error> {
+    let net = network::find(spec)?;
+    launched.listen(&net.doors)?;
+    let attempts = net.network.as_ref().map(|_| life.begin_attempts());
+    let attempts = attempts.transpose()?;
+    attempts.iter().try_for_each(|file| launched.note(file))?;
+    Ok((net, attempts))
 }
 
 /// The one that was asked for, or husk's own.
@@ -295,8 +325,8 @@ fn run_container(
     let unpacked = store.tree(&image)?;
     timeline.end(Phase::Image);
     let found = mounts::find(&spec.mounts, &store, &image)?;
-    let joined = outside.map(|outside| outside.join(&mut entered, &mut spec, &mut note));
-    let published = joined.transpose()?.unwrap_or_default();
+    let joined = outside.map(|outside| outside.join(&mut entered, &mut spec, life, &mut note));
+    let joined = joined.transpose()?.unwrap_or_default();
     let written = (!entered.overlays_in_memory)
         .then(|| store.scratch())
         .transpose()?;
@@ -326,7 +356,7 @@ fn run_container(
     let unkept = unpacked.shortfall.sentences();
     unkept.for_each(|text| note(Missing { text, asked: false }));
     let (stdio, watch) = life.open(&spec)?;
-    watch.publish(published);
+    watch.publish(joined.published);
     // From here on there may be more threads than one.
     let on_start = |reach| {
         watch.start();
@@ -334,7 +364,8 @@ fn run_container(
         let _unreachable = greet(&watch, Reached::Container(reach), &spec);
     };
     let ending = container::run(entered, &wanted, stdio, &mut timeline, note, on_start)?;
-    Ok(Outcome::new(spec.name, ending, missing, timeline))
+    let outcome = Outcome::new(spec.name, ending, missing, timeline);
+    outcome.tell_attempts(joined.attempts.as_ref(), spec.networking.egress)
 }
 
 /// Lets others reach what runs, and looks after its health.

@@ -2,13 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::machines;
 use super::output::{Failure, say};
 use super::template::Template;
 use super::{Status, completion};
+use super::{attempts, machines};
 use crate::image::{Image, Store};
 use crate::machines::Error;
 use crate::run;
+use crate::spec::EgressPolicy;
 
 /// Show what is known of machines and images, as JSON
 #[derive(Debug, clap::Args)]
@@ -35,7 +36,13 @@ pub fn inspect(args: &Args) -> Status {
 
 fn find(name: &str) -> Result<Value, Failure> {
     match run::machines()?.find(name) {
-        Ok(machine) => return Ok(machines::to_json(&machine.record, &machine.state)),
+        Ok(machine) => {
+            let mut shown = machines::to_json(&machine.record, &machine.state);
+            let egress = EgressPolicy::parse(&machine.record.request.egress).unwrap_or_default();
+            let attempts = machine.folder.attempts().map_err(machines::refused)?;
+            shown["NetworkSettings"]["Attempts"] = attempts::to_json(&attempts, &egress);
+            return Ok(shown);
+        }
         Err(Error::NoSuch { .. }) => {}
         Err(error) => return Err(machines::refused(error)),
     }

@@ -1,6 +1,7 @@
 //! The command line: arguments, one file per verb, exit codes.
 
 mod attach;
+mod attempts;
 mod commit;
 mod compare;
 mod completion;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use husk_init::job::Size;
 use serde_json::json;
 
+use super::attempts;
 use super::health;
 use super::lifecycle;
 use super::output::{Failure, say};
@@ -226,6 +227,9 @@ fn write_json(image: &str, outcome: &Outcome, target: Option<PathBuf>) -> Result
     });
     if !outcome.exits.is_empty() {
         document["exits"] = json!(outcome.exits);
+    }
+    if !outcome.attempts.is_empty() {
+        document["attempts"] = attempts::to_json(&outcome.attempts, &outcome.egress);
     }
     let text = format!("{document}\n");
     match target {

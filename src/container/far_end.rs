@@ -6,6 +6,7 @@
 //!    ├── starts it ──────────────────────────────────▶ │   in the host's network
 //!  leaves for a network of its own, where the container will be, and makes an interface there
 //!    ├── Listen + sockets… ──────────────────────────▶ │   if ports are published
+//!    ├── Note + a file ──────────────────────────────▶ │   what the container tries to reach
 //!    ├── Begin{network} + the interface's cable ─────▶ │   no way back: system calls and capabilities are dropped
 //!    │ ◀───────────────────────────────── Ready ───────┤   or Failed{text}
 //!    │ ◀───────────────────────── Failed{text} ────────┤   a mistake of husk's own, at any time
@@ -13,6 +14,7 @@
 //!
 //! The socket is the leash: when `husk run` lets go of it, by whatever end, the process ends.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -52,6 +54,8 @@ const AT_ONCE: Timespec = Timespec {
 enum Order {
     /// Let in who comes by these: as many messages as there are files for. Files: sockets that listen.
     Listen,
+    /// Write down here what is tried. Files: one to write to.
+    Note,
     /// Serve this network. Files: the cable of the container's interface.
     Begin(VmNetwork),
 }
@@ -102,6 +106,11 @@ impl FarEnd {
             self.order(&Order::Listen, &files)?;
         }
         self.order(&Order::Begin(network), &[tap.as_fd()])
+    }
+
+    /// Has it write what the container tries to reach into `attempts`.
+    pub fn note(&self, attempts: &File) -> Result<(), Error> {
+        self.order(&Order::Note, &[attempts.as_fd()])
     }
 
     fn order(&self, order: &Order, files: &[BorrowedFd<'_>]) -> Result<(), Error> {
@@ -201,12 +210,13 @@ fn obey(keeper: &Seqpacket) -> io::Result<()> {
 
 /// The cable of the container's interface, and what is at its other end.
 fn take_orders(keeper: &Seqpacket) -> io::Result<Option<(OwnedFd, Setup)>> {
-    let mut doors = Vec::new();
+    let (mut doors, mut attempts) = (Vec::new(), None);
     while let Some(Message { bytes, mut files }) = keeper.receive()? {
         match serde_json::from_slice(&bytes)? {
             Order::Listen => doors.extend(files),
+            Order::Note => attempts = files.pop(),
             Order::Begin(network) => {
-                let both = files.pop().zip(Setup::new(network, doors));
+                let both = files.pop().zip(Setup::new(network, doors, attempts));
                 return Ok(Some(both.ok_or_else(|| {
                     io::Error::other("it was ordered without its files")
                 })?));

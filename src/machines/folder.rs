@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 use super::error::{Error, failed};
 use super::record::Record;
 use super::state::State;
+use crate::spec::{Attempt, SLOT};
 
 /// Names in the folder.
 const RECORD: &str = "record.json";
@@ -22,12 +24,16 @@ const STATE: &str = "state.json";
 const LOCK: &str = "lock";
 pub(super) const CONTROL: &str = "control";
 pub(super) const LOG: &str = "log";
+const ATTEMPTS: &str = "attempts";
 
 /// Only the owner reads what is in a machine's environment.
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// Bytes that nearly every document of ours is shorter than.
 const ROOM: usize = 4096;
+
+/// Bytes of the longest file of attempts.
+const MOST_ATTEMPTS: u64 = 1024 * SLOT as u64;
 
 /// Who only looks whether a keeper lives holds the lock for some microseconds; who wants to be the
 /// keeper tries so often before it believes in another one.
@@ -107,6 +113,20 @@ impl Folder {
         self.replace("state.tmp", STATE, state)
     }
 
+    /// An empty file for what the workload tries to reach, in place of that of an earlier run.
+    pub fn begin_attempts(&self) -> io::Result<File> {
+        self.file(ATTEMPTS, OFlags::CREATE | OFlags::RDWR | OFlags::TRUNC)
+    }
+
+    /// What the workload of the last run tried to reach, until now.
+    pub fn attempts(&self) -> Result<Vec<Attempt>, Error> {
+        let read = self.file(ATTEMPTS, OFlags::RDONLY);
+        match read.and_then(|file| read_attempts(&file)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            read => read.map_err(failed("read", self.path.join(ATTEMPTS))),
+        }
+    }
+
     /// Takes the lock; `None` when a keeper has it.
     pub(super) fn try_lock(&self) -> Result<Option<Lock>, Error> {
         for _ in 0..TRIES {
@@ -148,7 +168,7 @@ impl Folder {
 
     /// Removes it and everything in it, what makes it a machine first.
     pub(super) fn remove(&self) -> Result<(), Error> {
-        for name in [RECORD, STATE, CONTROL, LOG, LOCK] {
+        for name in [RECORD, STATE, CONTROL, LOG, ATTEMPTS, LOCK] {
             match unlinkat(&self.fd, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => {}
                 Err(errno) => return Err(failed("remove", self.path.join(name))(errno)),
@@ -195,6 +215,26 @@ fn read_whole(mut file: File) -> io::Result<Vec<u8>> {
         file.read_to_end(&mut text)?;
     }
     Ok(text)
+}
+
+/// Reads what may be written meanwhile: a line that is being written is half of one and half of the other, but not twice.
+pub fn read_attempts(file: &File) -> io::Result<Vec<Attempt>> {
+    let read = || {
+        // Whoever writes it means no more lines than these.
+        let mut text = vec![0; file.metadata()?.len().min(MOST_ATTEMPTS) as usize];
+        let len = file.read_at(&mut text, 0)?;
+        text.truncate(len);
+        Ok::<_, io::Error>(text)
+    };
+    let mut text = read()?;
+    for _ in 0..TRIES {
+        let again = read()?;
+        if again == text {
+            break;
+        }
+        text = again;
+    }
+    Ok(Attempt::from_slots(&text))
 }
 
 impl AsFd for Folder {

@@ -8,6 +8,7 @@
 //!    lock                 locked as long as the keeper lives: the truth about "running"
 //!    control              the keeper's socket
 //!    log                  what the workload said, where it runs in the background
+//!    attempts             what it tried to reach: written by the machine's own process
 //! machines/names/NAME     leads to ../ID
 //! machines/events         what happened
 //! ```
@@ -33,7 +34,7 @@ mod state;
 
 pub use control::{Answer, Attend, Audience, Caller, Control, Line, Reply, Request};
 pub use error::Error;
-pub use folder::{Folder, Lock};
+pub use folder::{Folder, Lock, read_attempts};
 pub use growth::Growth;
 pub use health::{Checked, Health, Wellness};
 pub use id::Id;

@@ -10,12 +10,14 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
-use message::{Failure, Question, TYPE_A, TYPE_AAAA};
+use message::{Failure, Question, Record, TYPE_A, TYPE_AAAA};
 
+use super::attempts::{Attempts, Tried};
 use super::host;
 use super::plan::DNS_PORT;
-use super::policy::{LONGEST_TTL, Policy};
+use super::policy::{LONGEST_TTL, Policy, refused};
 use super::udp::{Heard, UdpFlow};
+use crate::spec::{Verdict, Why};
 
 /// How long an answer of /etc/hosts may be kept, seconds.
 const LIFETIME: u32 = 1;
@@ -80,34 +82,69 @@ impl Names {
     }
 }
 
-/// What a resolver's answer is for the guest: as much of `message` as it is told, or another message. The policy learns
-/// which addresses the name has.
-pub fn admit(message: &mut [u8], policy: &mut Policy, now: Instant) -> Option<Vec<u8>> {
-    let Some((question, records)) = message::parse_response(message) else {
-        // Nothing that anybody could be sure of.
-        return policy.guards_names().then(Vec::new);
-    };
-    let is_denied = !policy.allows_name(&question.name)
-        || records
-            .iter()
-            .any(|record| policy.denies_name(&record.name));
-    let mut addresses = records.iter().filter_map(|record| record.address);
-    if is_denied || addresses.any(|address| !policy.admits(address)) {
-        return Some(question.fail(message, Failure::Refused));
-    }
-    for record in &records {
-        if let Some(address) = record.address {
-            policy.learn(&question.name, address, record.ttl, false, now);
+/// By what an answer is judged, and where that is written down.
+#[derive(Debug)]
+pub struct Judges<'a> {
+    /// The host's ways to names.
+    pub names: &'a mut Names,
+    /// Whom the guest may reach.
+    pub policy: &'a mut Policy,
+    /// What was tried.
+    pub attempts: &'a mut Attempts,
+    /// Now.
+    pub now: Instant,
+}
+
+impl Judges<'_> {
+    /// What a resolver's answer is for the guest: `message` itself, or else another one, or nothing. The policy learns
+    /// which addresses the name has.
+    fn admit(&mut self, message: &mut [u8]) -> Option<Vec<u8>> {
+        let guards = self.policy.guards_names();
+        let Some((question, records)) = message::parse_response(message) else {
+            // Nothing that anybody could be sure of.
+            return guards.then(Vec::new);
+        };
+        if let Some(verdict) = self.objection(&question, &records) {
+            let asked = Tried::Name(question.name.clone());
+            self.attempts.note(asked, verdict, None);
+            return Some(question.fail(message, Failure::Refused));
         }
-    }
-    if policy.guards_names() {
-        message::shorten(message, &records, LONGEST_TTL);
-        if !records.is_empty() {
-            // By TCP nobody is asked, where names are guarded.
-            message::call_whole(message);
+        for record in &records {
+            if let Some(address) = record.address {
+                let name = &question.name;
+                self.policy
+                    .learn(name, address, record.ttl, false, self.now);
+            }
         }
+        if guards {
+            message::shorten(message, &records, LONGEST_TTL);
+            if !records.is_empty() {
+                // By TCP nobody is asked, where names are guarded.
+                message::call_whole(message);
+            }
+        }
+        None
     }
-    None
+
+    /// Why the guest is not told, if it is not.
+    fn objection(&self, question: &Question, records: &[Record]) -> Option<Verdict> {
+        let own = self.policy.judge_name(&question.name);
+        let mut records = records.iter();
+        let leads_inside = |record: &Record| {
+            let address = record.address;
+            address.is_some_and(|address| !self.policy.admits(address))
+        };
+        if !own.allows {
+            return Some(own);
+        }
+        if let Some(denied) = records
+            .clone()
+            .find_map(|record| self.policy.denial_of(&record.name))
+        {
+            return Some(denied);
+        }
+        records.any(leads_inside).then(|| refused(Why::Rebinding))
+    }
 }
 
 /// Queries of one of the guest's ports, on their way to a resolver.
@@ -169,19 +206,15 @@ impl DnsFlow {
     }
 
     /// The next answer for the guest, in `scratch`.
-    pub fn next(
-        &mut self,
-        scratch: &mut [u8],
-        (names, policy, now): (&mut Names, &mut Policy, Instant),
-    ) -> Answer {
+    pub fn next(&mut self, scratch: &mut [u8], judges: &mut Judges<'_>) -> Answer {
         loop {
             let len = match self.udp.next(scratch) {
                 Heard::Datagram(message) => message.len(),
                 Heard::Nothing => return Answer::Nothing,
-                Heard::Refused(_) => return self.refused(scratch, names),
+                Heard::Refused(_) => return self.refused(scratch, judges.names),
             };
             self.query.clear();
-            match admit(&mut scratch[..len], policy, now) {
+            match judges.admit(&mut scratch[..len]) {
                 None => return Answer::Message(len),
                 Some(other) if other.is_empty() => {}
                 Some(other) => return write(&other, scratch),
@@ -228,6 +261,16 @@ mod tests {
 
     fn policy(text: &str) -> Policy {
         Policy::new(EgressPolicy::parse(&[text.to_owned()]).unwrap())
+    }
+
+    fn admit(message: &mut [u8], policy: &mut Policy, now: Instant) -> Option<Vec<u8>> {
+        let mut judges = Judges {
+            names: &mut names(""),
+            policy,
+            attempts: &mut Attempts::default(),
+            now,
+        };
+        judges.admit(message)
     }
 
     fn answer(names: &mut Names, query: &[u8]) -> Option<Vec<u8>> {
@@ -291,7 +334,7 @@ mod tests {
         let (_, records) = parse_response(&told).unwrap();
         assert_eq!(records[1].ttl, LONGEST_TTL);
         let peer = SocketAddr::new(public, 80);
-        assert!(policy.allows(Carrier::Tcp, peer, now));
+        assert!(policy.judge(Carrier::Tcp, peer, now).allows);
     }
 
     #[test]
@@ -313,7 +356,7 @@ mod tests {
                 for address in [public, inside] {
                     let peer = SocketAddr::new(address, 80);
                     let expected = words.contains("public") && address == public;
-                    let allowed = policy.allows(Carrier::Tcp, peer, now);
+                    let allowed = policy.judge(Carrier::Tcp, peer, now).allows;
                     assert_eq!(allowed, expected, "{words} {address}");
                 }
             }

@@ -10,13 +10,15 @@ pub use visitors::{Door, Visit};
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
+use super::attempts::{Attempts, Line, Tried};
 use super::dns::Names;
-use super::flows::{Flows, Id, Key, Kind, MOST_FLOWS};
+use super::flows::{Flows, Id, Key, Kind, MOST_FLOWS, NewFlow};
 use super::link::{Frame, MTU, Peer};
 use super::plan::{self, DNS_PORT, GATEWAY_MAC};
 use super::policy::Policy;
@@ -47,12 +49,16 @@ pub struct Setup {
     pub hosts: String,
     /// Ports of the host's that lead to the guest.
     pub doors: Vec<Door>,
+    /// Where is written what the guest tries to reach.
+    pub attempts: Option<File>,
 }
 
 /// A user-mode network.
 pub struct Network {
     /// Whom the guest may reach.
     pub(super) policy: Policy,
+    /// What it tried.
+    pub(super) attempts: Attempts,
     names: Names,
     poller: Poller,
     flows: Flows,
@@ -69,6 +75,9 @@ pub struct Network {
     /// Where sequence numbers begin.
     random: Sequence,
 }
+
+/// Where packets go, and the line in which that is written down.
+type Way = (SocketAddr, Option<Line>);
 
 /// Numbers that nobody guesses.
 #[derive(Debug, Default)]
@@ -92,6 +101,7 @@ impl Network {
     pub fn new(setup: Setup, open_files: usize) -> io::Result<Self> {
         let network = Self {
             policy: Policy::new(setup.egress),
+            attempts: Attempts::new(setup.attempts),
             names: Names::new(setup.servers, setup.hosts),
             poller: Poller::new()?,
             flows: Flows::default(),
@@ -151,29 +161,49 @@ impl Network {
         true
     }
 
-    /// Where the guest's packets to `peer` go, if anywhere.
-    fn reach(&self, key: &Key, now: Instant) -> Result<SocketAddr, Refusal> {
+    /// Where the guest's packets to `peer` go, if anywhere, and the line of that, if it is written down.
+    fn reach(&mut self, key: &Key, now: Instant) -> Result<Way, Refusal> {
         if plan::is_gateway(key.peer.ip()) {
             // Where names are guarded, nobody asks for them by streams, into which nobody looks.
             let is_open = key.carrier == Carrier::Udp || !self.policy.guards_names();
             return match key.peer.port() {
-                DNS_PORT if is_open => Ok(self.names.server()),
+                DNS_PORT if is_open => Ok((self.names.server(), None)),
                 _ => Err(Refusal::Port),
             };
         }
-        match self.policy.allows(key.carrier, key.peer, now) {
-            true => Ok(key.peer),
+        let verdict = self.policy.judge(key.carrier, key.peer, now);
+        let name = self.policy.name_of(key.peer.ip(), now);
+        let tried = Tried::Peer(key.carrier, key.peer);
+        let line = self.attempts.note(tried, verdict, name);
+        match verdict.allows {
+            true => Ok((key.peer, Some(line))),
             false => Err(Refusal::Prohibited),
         }
     }
 
-    fn begin(&mut self, key: Key, mac: Mac, kind: Kind, now: Instant) -> Option<Id> {
-        let id = self.flows.add(key, mac, kind, now);
+    fn begin(&mut self, flow: NewFlow, kind: Kind, now: Instant) -> Option<Id> {
+        let id = self.flows.add(flow, kind, now);
         if self.watch(id).is_err() {
             self.flows.remove(id);
             return None;
         }
         Some(id)
+    }
+
+    /// Counts what has gone over a conversation.
+    fn count(&mut self, id: Id) {
+        let Some(flow) = self.flows.get(id) else {
+            return;
+        };
+        let mut moved = std::mem::take(&mut flow.moved);
+        if let Kind::Tcp(tcp) = &mut flow.kind {
+            let (sent, received) = tcp.moved();
+            moved.sent += sent;
+            moved.received += received;
+        }
+        if let Some(line) = flow.line {
+            self.attempts.add(line, moved);
+        }
     }
 
     fn watch(&mut self, id: Id) -> io::Result<()> {
@@ -271,6 +301,7 @@ impl Peer for Network {
                 return true;
             }
             let Some(id) = self.ready.front().copied() else {
+                self.attempts.flush(now);
                 return false;
             };
             let served = self.serve(id, frame, now);
@@ -310,11 +341,15 @@ impl Peer for Network {
         while let Some(id) = self.flows.expired(now) {
             self.expire(id, now);
         }
+        self.attempts.flush(now);
         Ok(())
     }
 
     fn patience(&self) -> Option<Duration> {
-        self.flows.patience(Instant::now())
+        let now = Instant::now();
+        let due = self.attempts.due();
+        let due = due.map(|due| due.saturating_duration_since(now));
+        self.flows.patience(now).into_iter().chain(due).min()
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::attempts::Line;
 use super::dns::DnsFlow;
 use super::echo::EchoFlow;
 use super::engine::Visit;
@@ -68,6 +69,26 @@ pub enum Kind {
     Visit(Visit),
 }
 
+/// Bytes that have gone over a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Moved {
+    /// The guest's, to the far end.
+    pub sent: usize,
+    /// The far end's, to us.
+    pub received: usize,
+}
+
+/// Who speaks in a conversation that begins.
+#[derive(Debug, Clone, Copy)]
+pub struct NewFlow {
+    /// Whose it is.
+    pub key: Key,
+    /// The guest's Ethernet address in it.
+    pub mac: Mac,
+    /// Where it is written down, if it is.
+    pub line: Option<Line>,
+}
+
 /// One conversation.
 #[derive(Debug)]
 pub struct Flow {
@@ -75,8 +96,12 @@ pub struct Flow {
     pub key: Key,
     /// The guest's Ethernet address in it.
     pub mac: Mac,
+    /// Where it is written down, if it is.
+    pub line: Option<Line>,
     /// What it is.
     pub kind: Kind,
+    /// What has gone over it since somebody counted.
+    pub moved: Moved,
     /// When anything was said last.
     pub last: Instant,
     /// Whether it stands in line to speak to the guest.
@@ -126,12 +151,15 @@ impl Flows {
         }
     }
 
-    /// Adds one; `key` has none yet.
-    pub fn add(&mut self, key: Key, mac: Mac, kind: Kind, now: Instant) -> Id {
+    /// Adds one; its key has none yet.
+    pub fn add(&mut self, new: NewFlow, kind: Kind, now: Instant) -> Id {
+        let NewFlow { key, mac, line } = new;
         let flow = Flow {
             key,
             mac,
+            line,
             kind,
+            moved: Moved::default(),
             last: now,
             is_ready: false,
             armed: None,

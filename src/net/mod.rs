@@ -17,6 +17,7 @@
 //! Bounds: flows ([`MOST_FLOWS`]), bytes that wait in each and in all, replies that wait, and time. A frame that makes
 //! no sense is dropped.
 
+mod attempts;
 mod dns;
 mod echo;
 mod engine;

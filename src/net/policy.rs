@@ -16,7 +16,7 @@ use std::time::Instant;
 use known::KnownNames;
 use networks::{embedded, is_private};
 
-use crate::spec::{Carrier, Egress, EgressPolicy, Place, Rule};
+use crate::spec::{Carrier, Egress, EgressPolicy, Place, Rule, Verdict, Why};
 
 /// How long a name may be kept by who is told, seconds: as long as it is known here.
 pub const LONGEST_TTL: u32 = 3600;
@@ -38,23 +38,35 @@ impl Policy {
     }
 
     /// Whether the guest may reach `peer`; of echo requests the port says nothing.
-    pub fn allows(&self, carrier: Carrier, peer: SocketAddr, now: Instant) -> bool {
+    pub fn judge(&self, carrier: Carrier, peer: SocketAddr, now: Instant) -> Verdict {
         let address = peer.ip();
         if is_never(address) {
-            return false;
+            return refused(Why::Never);
         }
-        let mut rules = self.egress.rules.iter();
-        let rule = rules
-            .find(|rule| rule.covers(carrier, peer.port()) && self.speaks_of(rule, address, now));
-        rule.map_or_else(|| self.rest_allows(address), |rule| rule.allows)
+        let speaks =
+            |rule: &Rule| rule.covers(carrier, peer.port()) && self.speaks_of(rule, address, now);
+        self.first_rule(speaks).unwrap_or_else(|| {
+            let base = self.egress.base;
+            let allows = match base {
+                Egress::None => false,
+                Egress::Public => !is_private(address),
+                Egress::Any => true,
+            };
+            let why = Why::Rest(base);
+            Verdict { allows, why }
+        })
     }
 
-    fn rest_allows(&self, address: IpAddr) -> bool {
-        match self.egress.base {
-            Egress::None => false,
-            Egress::Public => !is_private(address),
-            Egress::Any => true,
-        }
+    /// What the first rule says that `speaks` of something.
+    fn first_rule(&self, speaks: impl Fn(&Rule) -> bool) -> Option<Verdict> {
+        let mut rules = self.egress.rules.iter().enumerate();
+        rules
+            .find(|(_, rule)| speaks(rule))
+            .map(|(number, rule)| Verdict {
+                allows: rule.allows,
+                // There are fewer: they have 8 KiB of text at most.
+                why: Why::Rule(u16::try_from(number).unwrap_or(u16::MAX)),
+            })
     }
 
     fn speaks_of(&self, rule: &Rule, address: IpAddr, now: Instant) -> bool {
@@ -80,8 +92,8 @@ impl Policy {
     }
 
     /// Whether the guest is told of `name`. Where anybody is reached without a rule, it is.
-    pub fn allows_name(&self, name: &str) -> bool {
-        for rule in &self.egress.rules {
+    pub fn judge_name(&self, name: &str) -> Verdict {
+        let speaks = |rule: &Rule| {
             let speaks = match &rule.place {
                 Place::Everywhere => true,
                 Place::Public => rule.allows,
@@ -89,21 +101,22 @@ impl Policy {
                 Place::Named(pattern) => pattern.matches(name),
             };
             // A name of which only some ports are denied is of use for the others.
-            if speaks && (rule.allows || rule.covers_all()) {
-                return rule.allows;
-            }
-        }
-        self.egress.base != Egress::None
+            speaks && (rule.allows || rule.covers_all())
+        };
+        let base = self.egress.base;
+        self.first_rule(speaks).unwrap_or(Verdict {
+            allows: base != Egress::None,
+            why: Why::Rest(base),
+        })
     }
 
-    /// Whether a rule says that `name` is reached at no port: then neither is one that is called so in truth.
-    pub fn denies_name(&self, name: &str) -> bool {
-        let mut rules = self.egress.rules.iter();
-        let speaks = |rule: &&Rule| match &rule.place {
+    /// The rule by which `name` is reached at no port, if there is one: then neither is one that is called so in truth.
+    pub fn denial_of(&self, name: &str) -> Option<Verdict> {
+        let speaks = |rule: &Rule| match &rule.place {
             Place::Named(pattern) => pattern.matches(name) && (rule.allows || rule.covers_all()),
             _ => false,
         };
-        rules.find(speaks).is_some_and(|rule| !rule.allows)
+        self.first_rule(speaks).filter(|verdict| !verdict.allows)
     }
 
     /// Whether names are asked for only as far as the rules go: then all questions and answers pass through here.
@@ -124,10 +137,22 @@ impl Policy {
         is_open || !is_never(address) && (!is_private(address) || is_reached())
     }
 
+    /// What the guest was told last to be the name of `address`.
+    pub fn name_of(&self, address: IpAddr, now: Instant) -> Option<&str> {
+        let last = self.known.names(address, now).last();
+        last.map(|known| known.name.as_str())
+    }
+
     /// The guest is told that `name` has `address`; `is_ours` says that the host's own file says so.
     pub fn learn(&mut self, name: &str, address: IpAddr, ttl: u32, is_ours: bool, now: Instant) {
         self.known.learn(name, address, ttl, is_ours, now);
     }
+}
+
+/// No, and why.
+pub fn refused(why: Why) -> Verdict {
+    let allows = false;
+    Verdict { allows, why }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! How a network that somebody described, and its open files, become one.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
@@ -8,8 +9,13 @@ use super::plan::DNS_PORT;
 use crate::spec::VmNetwork;
 
 impl Setup {
-    /// That of `network`, whose doors have these `sockets`; `None` where there are not as many.
-    pub fn new(network: VmNetwork, sockets: Vec<OwnedFd>) -> Option<Self> {
+    /// That of `network`, whose doors have these `sockets`, and a file for what is tried; `None` where there are not
+    /// as many sockets.
+    pub fn new(
+        network: VmNetwork,
+        sockets: Vec<OwnedFd>,
+        attempts: Option<OwnedFd>,
+    ) -> Option<Self> {
         if sockets.len() != network.doors.len() {
             return None;
         }
@@ -25,6 +31,7 @@ impl Setup {
             servers: servers.map(|ip| SocketAddr::new(ip, DNS_PORT)).collect(),
             hosts: network.hosts,
             doors: doors.map(door).collect(),
+            attempts: attempts.map(File::from),
         })
     }
 }

@@ -114,6 +114,12 @@ impl Life {
         Ok(())
     }
 
+    /// A file for what the workload tries to reach.
+    pub fn begin_attempts(&self) -> Result<File, Error> {
+        let held = self.held.as_ref().ok_or(Error::Unregistered)?;
+        Ok(held.machine.folder.begin_attempts()?)
+    }
+
     /// The user's ends of the workload's streams, and what other threads need while they carry them.
     pub fn open(&mut self, spec: &RunSpec) -> Result<([OwnedFd; 3], Watch), Error> {
         let held = self.held.as_ref().ok_or(Error::Unregistered)?;

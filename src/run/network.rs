@@ -1,6 +1,6 @@
 //! The network of a machine, as its host has it: resolvers, names, and who is who.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -12,6 +12,7 @@ use crate::net::{
     GATEWAY_V4, GATEWAY_V6, GUEST_MAC, GUEST_V4, GUEST_V6, MTU, PREFIX_V4, PREFIX_V6,
 };
 use crate::run;
+use crate::run::life::Life;
 use crate::spec::sentence::sentence;
 use crate::spec::{
     MOST_PUBLISHED, Missing, Network, Networking, Published, RunRequest, RunSpec, Transport,
@@ -47,6 +48,15 @@ pub struct Outside {
     published: Vec<Published>,
 }
 
+/// What of a container's network others ask for.
+#[derive(Debug, Default)]
+pub struct Joined {
+    /// Where its ports are.
+    pub published: Vec<Published>,
+    /// What the workload tries to reach.
+    pub attempts: Option<File>,
+}
+
 impl Outside {
     /// Opens the ports of `request`, and starts the network's process; nothing where no network is wanted.
     pub fn prepare(request: &RunRequest) -> Result<Option<Self>, run::Error> {
@@ -65,22 +75,28 @@ impl Outside {
         }))
     }
 
-    /// Makes the container of `spec` a part of it, now that this process is in the container's surroundings; where
-    /// its ports are. What nobody asked for may be missing.
+    /// Makes the container of `spec` a part of it, now that this process is in the container's surroundings. What
+    /// nobody asked for may be missing.
     pub fn join(
         self,
         entered: &mut Entered,
         spec: &mut RunSpec,
+        life: &Life,
         note: impl FnOnce(Missing),
-    ) -> Result<Vec<Published>, run::Error> {
+    ) -> Result<Joined, run::Error> {
         let Some(interface) = interface(&spec.networking) else {
-            return Ok(Vec::new());
+            return Ok(Joined::default());
         };
         match entered.make_interface(&interface) {
             Ok(tap) => {
+                let attempts = life.begin_attempts()?;
+                self.far_end.note(&attempts)?;
                 self.far_end.begin(&tap, describe(spec), &self.doors)?;
                 entered.network = Some(self.far_end);
-                Ok(self.published)
+                Ok(Joined {
+                    published: self.published,
+                    attempts: Some(attempts),
+                })
             }
             Err(error) if !spec.networking.asked => {
                 spec.networking.network = Network::None;
@@ -88,7 +104,7 @@ impl Outside {
                     text: sentence(&error),
                     asked: false,
                 });
-                Ok(Vec::new())
+                Ok(Joined::default())
             }
             Err(error) => Err(error.into()),
         }

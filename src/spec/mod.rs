@@ -4,6 +4,7 @@
 //! two made one, with every rule of precedence applied and every mistake found. [`VmSpec`] is the
 //! machine that carries it, [`ContainerSpec`] the container.
 
+mod attempts;
 mod config;
 mod container;
 mod cpus;
@@ -28,6 +29,7 @@ pub mod time;
 pub mod units;
 mod words;
 
+pub use attempts::{Attempt, SLOT, Verdict, Why};
 pub use config::ImageConfig;
 pub use container::{Asked, ContainerSpec, Missing, OciRuntime, Wall};
 pub use cpus::Cpus;

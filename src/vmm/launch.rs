@@ -78,6 +78,11 @@ impl Launched {
         Ok(())
     }
 
+    /// Hands over the file for what the guest tries to reach.
+    pub fn note(&self, attempts: &File) -> Result<(), Error> {
+        self.order(&Order::Note, &[attempts.as_fd()])
+    }
+
     /// Opens what the machine of `spec` needs, and has it built. `halted` is told when the guest halts.
     pub fn build(
         self,

@@ -70,6 +70,7 @@ fn run_machine(uplink: &Arc<Seqpacket>) -> Result<Stopped, Error> {
         files,
         shares,
         doors,
+        attempts,
     } = take_build(uplink)?;
     let connector = Uplink::new(Arc::clone(uplink));
     let left = Arc::clone(&connector.left);
@@ -78,7 +79,7 @@ fn run_machine(uplink: &Arc<Seqpacket>) -> Result<Stopped, Error> {
         ..sort_files(&spec, (first, vm), files, Box::new(connector))?
     };
     if let Some(network) = spec.network.clone() {
-        parts.network = Some(Setup::new(network, doors).ok_or_else(misordered)?);
+        parts.network = Some(Setup::new(network, doors, attempts).ok_or_else(misordered)?);
     }
     let tell = |report| uplink::send(uplink, &report, &[]).map_err(Error::Process);
     let machine = build(&spec, parts, tell)?;
@@ -95,21 +96,24 @@ struct Ordered {
     files: Vec<OwnedFd>,
     shares: Vec<OwnedFd>,
     doors: Vec<OwnedFd>,
+    attempts: Option<OwnedFd>,
 }
 
-/// The order to build, its files, and those of shares and ports, which come before it.
+/// The order to build, its files, and those of shares, ports and attempts, which come before it.
 fn take_build(uplink: &Seqpacket) -> Result<Ordered, Error> {
-    let (mut shares, mut doors) = (Vec::new(), Vec::new());
+    let (mut shares, mut doors, mut attempts) = (Vec::new(), Vec::new(), None);
     loop {
         match next_order(uplink)? {
             (Order::Share, files) => shares.extend(files),
             (Order::Listen, files) => doors.extend(files),
+            (Order::Note, files) => attempts = files.into_iter().next(),
             (Order::Build(spec), files) => {
                 return Ok(Ordered {
                     spec: *spec,
                     files,
                     shares,
                     doors,
+                    attempts,
                 });
             }
             _ => return Err(misordered()),
@@ -176,7 +180,11 @@ fn watch(
                         // The parent may be gone; then nobody needs to know.
                         let _gone = uplink::send(&uplink, &Report::Admitted { session }, &[]);
                     }
-                    Order::Create | Order::Share | Order::Listen | Order::Build(_) => break,
+                    Order::Create
+                    | Order::Share
+                    | Order::Listen
+                    | Order::Note
+                    | Order::Build(_) => break,
                 }
             }
             std::process::exit(0);

@@ -5,6 +5,7 @@
 //!    ├── Create + kvm ──────────────────────────────▶ │
 //!    ├── Share + folders… ──────────────────────────▶ │   if there are any
 //!    ├── Listen + sockets… ─────────────────────────▶ │   if ports are published
+//!    ├── Note + file ───────────────────────────────▶ │   if there is a network
 //!    ├── Build{spec} + console, kernel, disk… ──────▶ │
 //!    │ ◀──────────────── Loaded, Created, Built ──────┤   or Failed{text}
 //!    │ ◀──────────── Connected{port} + a socket ──────┤   once per connection of the guest
@@ -44,6 +45,8 @@ pub enum Order {
     /// Let in who comes by these: as many messages as there are files for. Files: sockets that listen, in the
     /// order of the doors of the spec's network.
     Listen,
+    /// Write what the guest tries to reach into this. File: one of the host's.
+    Note,
     /// Build and start this machine. Files: the console's pipe, the kernel, the initial RAM disk if
     /// there is one, the disk's pieces, the disk that is written.
     Build(Box<VmSpec>),

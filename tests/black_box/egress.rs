@@ -6,6 +6,7 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use crate::husk::{Husk, Said, said, skip};
@@ -160,4 +161,77 @@ fn a_rule_that_is_none_is_one_line() {
         let args = ["run", "--egress", rules, "busybox", "true"];
         husk.say(&args).is_one_clear_line(words);
     }
+}
+
+/// What `husk inspect` says was tried: a line of each, in order.
+fn attempts(husk: &Husk, name: &str) -> Vec<String> {
+    let shown = husk.say(&["inspect", "-f", "{{json .NetworkSettings.Attempts}}", name]);
+    let list: Vec<serde_json::Value> = serde_json::from_str(&shown.out()).unwrap();
+    let keys = [
+        "Transport",
+        "Address",
+        "Port",
+        "Name",
+        "Verdict",
+        "Rule",
+        "Count",
+        "Sent",
+        "Received",
+    ];
+    let line = |one: &serde_json::Value| {
+        let words = keys.map(|key| one[key].to_string().replace('"', ""));
+        words.join(" ")
+    };
+    list.iter().map(line).collect()
+}
+
+#[test]
+fn what_was_tried_is_told_while_it_runs_and_when_it_has_ended() {
+    let Some(address) = address() else {
+        return skip("this host has no address but its loopback");
+    };
+    let at = web(address, b"page\n".to_vec());
+    let husk = Husk::fresh();
+    let rules = format!("deny:{address}:9,allow:{address}");
+    let script = format!(
+        "wget -qO- http://{at}/; nc -w 9 {address} 9; nc -w 9 192.168.250.1 80
+        nc -w 9 169.254.169.254 80; nslookup a.example; ping -c 2 -W 9 10.255.255.1
+        echo done; sleep 1000"
+    );
+    let args = ["run", "-d", "--name", "tries", "--egress", &rules];
+    let args = [&args[..], &["busybox", "sh", "-c", &script]].concat();
+    assert_eq!(husk.say(&args).status, 0);
+    let deadline = Instant::now() + Duration::from_secs(200);
+    while !husk.say(&["logs", "tries"]).out().contains("done\n") {
+        assert!(Instant::now() < deadline);
+        thread::sleep(Duration::from_millis(300));
+    }
+    let told = attempts(&husk, "tries");
+    let port = at.port();
+    let starts = |line: usize, text: &str| {
+        assert!(told[line].starts_with(text), "{text}: {told:#?}");
+    };
+    starts(
+        0,
+        &format!("tcp {address} {port}  allowed allow:{address} 1 "),
+    );
+    assert!(
+        told[0].ends_with(" 43") && !told[0].contains(" 0 "),
+        "{told:#?}"
+    );
+    starts(1, &format!("tcp {address} 9  refused deny:{address}:9 "));
+    starts(2, "tcp 192.168.250.1 80  refused none ");
+    starts(3, "tcp 169.254.169.254 80  refused never ");
+    starts(4, "dns  0 a.example refused none ");
+    starts(5, "icmp 10.255.255.1 0  refused none 2 0 0");
+    assert_eq!(told.len(), 6, "{told:#?}");
+    husk.say(&["kill", "tries"]);
+    husk.say(&["wait", "tries"]);
+    assert_eq!(attempts(&husk, "tries"), told);
+    // The next run begins a new list.
+    let json = ["run", "--json", "--egress", "none", "busybox", "sh", "-c"];
+    let script = "wget -qO- http://10.2.2.2/; true";
+    let ran = husk.say(&[&json[..], &[script]].concat());
+    let line = ran.stderr.lines().last().unwrap();
+    assert!(line.contains(r#""Address":"10.2.2.2","Port":80"#), "{line}");
 }

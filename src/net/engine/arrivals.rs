@@ -9,7 +9,7 @@ use super::refusals::meaning;
 use super::{Network, addressed, echo_kind, reply_kind};
 use crate::net::dns::DnsFlow;
 use crate::net::echo::EchoFlow;
-use crate::net::flows::{Id, Key, Kind};
+use crate::net::flows::{Id, Key, Kind, NewFlow};
 use crate::net::host;
 use crate::net::plan::{self, DNS_PORT, GATEWAY_MAC};
 use crate::net::tcp::TcpFlow;
@@ -85,13 +85,15 @@ impl Network {
             return;
         };
         flow.last = now;
-        if let Kind::Tcp(tcp) = &mut flow.kind
-            && !tcp.take(segment, now)
-        {
-            self.flows.remove(id);
-            return;
+        let goes_on = match &mut flow.kind {
+            Kind::Tcp(tcp) => tcp.take(segment, now),
+            _ => true,
+        };
+        self.count(id);
+        match goes_on {
+            true => self.line_up(id),
+            false => drop(self.flows.remove(id)),
         }
-        self.line_up(id);
     }
 
     /// A segment of no connection: one that asks for it, or one whose sender is mistaken.
@@ -99,8 +101,8 @@ impl Network {
         if segment.flags & (flag::SYN | flag::ACK | flag::RST) != flag::SYN {
             return self.reset(packet, &key, segment);
         }
-        let target = match self.reach(&key, now) {
-            Ok(target) => target,
+        let (target, line) = match self.reach(&key, now) {
+            Ok(way) => way,
             Err(Refusal::Port) => return self.reset(packet, &key, segment),
             Err(why) => return self.refuse(packet, why),
         };
@@ -116,10 +118,13 @@ impl Network {
         };
         let limits = self.limits(packet.source);
         let tcp = TcpFlow::asked_for(segment, socket, self.random.next(), limits);
-        if self
-            .begin(key, packet.mac, Kind::Tcp(Box::new(tcp)), now)
-            .is_none()
-        {
+        let flow = NewFlow {
+            key,
+            mac: packet.mac,
+            line,
+        };
+        let begun = self.begin(flow, Kind::Tcp(Box::new(tcp)), now);
+        if begun.is_none() {
             self.reset(packet, &key, segment);
         }
     }
@@ -160,7 +165,10 @@ impl Network {
         }
         let mut moved = false;
         match &mut flow.kind {
-            Kind::Udp(udp) => udp.take(&payload),
+            Kind::Udp(udp) => {
+                flow.moved.sent += payload.len();
+                udp.take(&payload);
+            }
             Kind::Dns(dns) => moved = dns.take(&payload, &mut self.names),
             _ => {}
         }
@@ -168,12 +176,13 @@ impl Network {
             self.flows.remove(id);
         }
         // What went wrong is told at once.
+        self.count(id);
         self.line_up(id);
     }
 
     fn begin_udp(&mut self, packet: &Packet<'_>, key: Key, now: Instant) -> Option<Id> {
-        let target = match self.reach(&key, now) {
-            Ok(target) => target,
+        let (target, line) = match self.reach(&key, now) {
+            Ok(way) => way,
             Err(why) => {
                 self.refuse(packet, why);
                 return None;
@@ -186,8 +195,9 @@ impl Network {
             true => DnsFlow::new(&self.names).map(Kind::Dns),
             false => host::connect_udp(target).map(|socket| Kind::Udp(UdpFlow::new(socket))),
         };
+        let mac = packet.mac;
         match opened {
-            Ok(kind) => self.begin(key, packet.mac, kind, now),
+            Ok(kind) => self.begin(NewFlow { key, mac, line }, kind, now),
             Err(error) => {
                 self.refuse(packet, meaning(&error));
                 None
@@ -228,22 +238,28 @@ impl Network {
             flow.last = now;
             if let Kind::Echo(echo) = &mut flow.kind {
                 echo.take(kind, sequence, payload);
+                flow.moved.sent += payload.len();
             }
         }
+        self.count(id);
         self.line_up(id);
     }
 
     fn begin_echo(&mut self, packet: &Packet<'_>, key: Key, now: Instant) -> Option<Id> {
-        if let Err(why) = self.reach(&key, now) {
-            self.refuse(packet, why);
-            return None;
-        }
+        let line = match self.reach(&key, now) {
+            Ok((_, line)) => line,
+            Err(why) => {
+                self.refuse(packet, why);
+                return None;
+            }
+        };
         if !self.make_room(now) {
             return None;
         }
+        let mac = packet.mac;
         let [high, low, ..] = self.random.next().to_ne_bytes();
         match EchoFlow::new(packet.target, [high, low]) {
-            Ok(echo) => self.begin(key, packet.mac, Kind::Echo(echo), now),
+            Ok(echo) => self.begin(NewFlow { key, mac, line }, Kind::Echo(echo), now),
             Err(error) => {
                 self.refuse(packet, meaning(&error));
                 None

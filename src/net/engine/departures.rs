@@ -5,11 +5,10 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::{Network, addressed, reply_kind, write_segment};
-use crate::net::dns::{Answer, Names};
+use crate::net::dns::{Answer, Judges};
 use crate::net::echo::Reply;
 use crate::net::flows::{Flow, Id, Kind};
 use crate::net::link::{Frame, MTU};
-use crate::net::policy::Policy;
 use crate::net::tcp::Step;
 use crate::net::udp::Heard;
 use crate::net::wire::{self, ICMP_LEN, IPV4_LEN, IPV6_LEN};
@@ -30,13 +29,19 @@ impl Network {
         let served = match &mut flow.kind {
             Kind::Tcp(_) => serve_tcp(flow, &mut self.scratch, most, frame, now),
             _ => {
-                let world = (&mut self.names, &mut self.policy, now);
-                serve_datagram(flow, &mut self.scratch, world, frame)
+                let judges = Judges {
+                    names: &mut self.names,
+                    policy: &mut self.policy,
+                    attempts: &mut self.attempts,
+                    now,
+                };
+                serve_datagram(flow, &mut self.scratch, judges, frame)
             }
         };
         if let Served::Frame = served {
             flow.last = now;
         }
+        self.count(id);
         served
     }
 
@@ -113,7 +118,7 @@ fn serve_tcp(
 fn serve_datagram(
     flow: &mut Flow,
     scratch: &mut [u8],
-    (names, policy, now): (&mut Names, &mut Policy, Instant),
+    mut judges: Judges<'_>,
     frame: &mut Frame,
 ) -> Served {
     let (key, mac) = (&flow.key, flow.mac);
@@ -131,7 +136,7 @@ fn serve_datagram(
             Heard::Nothing => return Served::Nothing,
             Heard::Refused(error) => return Served::Refused(error),
         },
-        Kind::Dns(dns) => match dns.next(scratch, (names, policy, now)) {
+        Kind::Dns(dns) => match dns.next(scratch, &mut judges) {
             Answer::Message(len) => &scratch[..len],
             Answer::Moved => return Served::Moved,
             Answer::Nothing => return Served::Nothing,
@@ -142,6 +147,7 @@ fn serve_datagram(
                     let [high, low] = key.guest.port().to_be_bytes();
                     let rest = [high, low, sequence[0], sequence[1]];
                     let kind = (reply_kind(key.peer.ip()), 0);
+                    flow.moved.received += payload.len();
                     let payload = &payload[..payload.len().min(most)];
                     wire::write_icmp(frame, &at, kind, rest, payload);
                     Served::Frame
@@ -152,6 +158,7 @@ fn serve_datagram(
         }
         Kind::Tcp(_) | Kind::Visit(_) => return Served::Nothing,
     };
+    flow.moved.received += payload.len();
     let payload = &payload[..payload.len().min(most)];
     wire::write_udp(frame, &at, ports, payload);
     Served::Frame

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Network;
+use crate::net::attempts::Tried;
 use crate::net::dns::message::{Failure, Question};
 
 /// What becomes of a query.
@@ -25,7 +26,10 @@ impl Network {
                 false => Asked::On(None),
             };
         };
-        if !self.policy.allows_name(&question.name) {
+        let verdict = self.policy.judge_name(&question.name);
+        let tried = Tried::Name(question.name.clone());
+        self.attempts.note(tried, verdict, None);
+        if !verdict.allows {
             // For who is refused, some resolvers do not look any further: the name may have another end.
             return Asked::Answered(question.fail(query, Failure::NoSuchName));
         }

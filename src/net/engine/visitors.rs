@@ -13,7 +13,7 @@ use rustix::net::sockopt::{set_socket_linger, set_tcp_nodelay};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, acceptfrom_with, recvfrom, sendto};
 
 use super::{MOST_REPLIES, Network, addressed};
-use crate::net::flows::{Id, Key, Kind};
+use crate::net::flows::{Id, Key, Kind, NewFlow};
 use crate::net::plan::{GATEWAY_V4, GUEST_MAC, GUEST_V4};
 use crate::net::policy;
 use crate::net::tcp::TcpFlow;
@@ -103,7 +103,7 @@ impl Network {
         let key = self.visitor(Carrier::Tcp, guest, client);
         let limits = self.limits(guest.ip());
         let tcp = TcpFlow::calling(socket, self.random.next(), limits);
-        if let Some(id) = self.begin(key, GUEST_MAC, Kind::Tcp(Box::new(tcp)), now) {
+        if let Some(id) = self.begin(coming(key), Kind::Tcp(Box::new(tcp)), now) {
             self.line_up(id);
         }
         true
@@ -155,7 +155,7 @@ impl Network {
             door: number,
             client,
         };
-        let id = self.flows.add(key, GUEST_MAC, Kind::Visit(visit), now);
+        let id = self.flows.add(coming(key), Kind::Visit(visit), now);
         self.visits.insert((number, client), id);
         Some(key.peer)
     }
@@ -200,5 +200,14 @@ impl Network {
             let port = u16::from_ne_bytes([high, low]).max(1024);
             peer = SocketAddr::new(GATEWAY_V4.into(), port);
         }
+    }
+}
+
+/// A conversation of somebody who comes in: nobody tried to reach anything.
+fn coming(key: Key) -> NewFlow {
+    NewFlow {
+        key,
+        mac: GUEST_MAC,
+        line: None,
     }
 }

@@ -14,7 +14,7 @@ fn at(text: &str) -> SocketAddr {
 }
 
 fn allows(policy: &Policy, text: &str) -> bool {
-    policy.allows(Carrier::Tcp, at(text), Instant::now())
+    policy.judge(Carrier::Tcp, at(text), Instant::now()).allows
 }
 
 const NEVER: [&str; 21] = [
@@ -57,7 +57,7 @@ fn the_host_and_its_cloud_are_never_reached_whatever_the_rules_say() {
             policy.learn("here.example", peer.ip(), 60, true, Instant::now());
             for carrier in [Carrier::Tcp, Carrier::Udp, Carrier::Icmp] {
                 assert!(
-                    !policy.allows(carrier, peer, Instant::now()),
+                    !policy.judge(carrier, peer, Instant::now()).allows,
                     "{text} {words}"
                 );
             }
@@ -98,7 +98,7 @@ fn the_first_rule_that_speaks_of_it_holds() {
 #[test]
 fn rules_are_of_both_versions_and_of_all_carriers() {
     let policy = policy("allow:[fd00:1::/32]:53/udp,allow:[2001:db8::1]/icmp,allow:*:7");
-    let allows = |carrier, text| policy.allows(carrier, at(text), Instant::now());
+    let allows = |carrier, text| policy.judge(carrier, at(text), Instant::now()).allows;
     assert!(allows(Carrier::Udp, "[fd00:1::9]:53"));
     assert!(!allows(Carrier::Tcp, "[fd00:1::9]:53"));
     assert!(!allows(Carrier::Udp, "[fd00:2::9]:53"));
@@ -127,17 +127,20 @@ fn what_is_denied_is_denied_behind_a_translator_too() {
 fn a_name_opens_the_addresses_that_were_told_for_it_while_they_hold() {
     let mut policy = policy("deny:b.example.com,allow:*.example.com:443/tcp");
     let (peer, now) = (at("192.0.2.1:443"), Instant::now());
-    assert!(!policy.allows(Carrier::Tcp, peer, now), "nobody was told");
+    assert!(
+        !policy.judge(Carrier::Tcp, peer, now).allows,
+        "nobody was told"
+    );
     policy.learn("a.example.com", peer.ip(), 300, false, now);
-    assert!(policy.allows(Carrier::Tcp, peer, now));
-    assert!(!policy.allows(Carrier::Udp, peer, now));
-    assert!(!policy.allows(Carrier::Tcp, at("192.0.2.1:80"), now));
-    assert!(!policy.allows(Carrier::Tcp, at("192.0.2.2:443"), now));
+    assert!(policy.judge(Carrier::Tcp, peer, now).allows);
+    assert!(!policy.judge(Carrier::Udp, peer, now).allows);
+    assert!(!policy.judge(Carrier::Tcp, at("192.0.2.1:80"), now).allows);
+    assert!(!policy.judge(Carrier::Tcp, at("192.0.2.2:443"), now).allows);
     let later = now + Duration::from_secs(301);
-    assert!(!policy.allows(Carrier::Tcp, peer, later));
+    assert!(!policy.judge(Carrier::Tcp, peer, later).allows);
     // The address of another name that is denied before.
     policy.learn("b.example.com", peer.ip(), 300, false, now);
-    assert!(!policy.allows(Carrier::Tcp, peer, now));
+    assert!(!policy.judge(Carrier::Tcp, peer, now).allows);
 }
 
 #[test]
@@ -152,7 +155,7 @@ fn a_name_leads_into_private_networks_only_by_somebodys_word_here() {
     ] {
         let mut policy = policy(words);
         policy.learn("a.example", inside.ip(), 60, is_ours, now);
-        let allowed = policy.allows(Carrier::Tcp, inside, now);
+        let allowed = policy.judge(Carrier::Tcp, inside, now).allows;
         assert_eq!(allowed, expected, "{words} {is_ours}");
     }
 }
@@ -195,7 +198,7 @@ fn names_are_told_where_they_are_of_use() {
         ("allow:a.example,deny:*.example", "a.example", true),
     ];
     for (words, name, expected) in table {
-        assert_eq!(policy(words).allows_name(name), expected, "{words}");
+        assert_eq!(policy(words).judge_name(name).allows, expected, "{words}");
     }
     let guards = |words| policy(words).guards_names();
     assert!(!guards("any") && !guards("public") && !guards("deny:10.0.0.0/8,any"));
@@ -206,7 +209,25 @@ fn names_are_told_where_they_are_of_use() {
 fn a_name_that_is_denied_is_told_from_one_of_which_nobody_speaks() {
     let policy = policy("allow:a.evil.example,deny:*.evil.example,deny:b.example:25");
     let denied = ["b.evil.example", "c.d.evil.example"];
-    assert!(denied.iter().all(|name| policy.denies_name(name)));
+    assert!(denied.iter().all(|name| policy.denial_of(name).is_some()));
     let others = ["a.evil.example", "b.example", "c.example"];
-    assert!(!others.iter().any(|name| policy.denies_name(name)));
+    assert!(!others.iter().any(|name| policy.denial_of(name).is_some()));
+}
+
+#[test]
+fn verdicts_say_why() {
+    let mut policy = policy("deny:10.0.0.0/8,allow:a.example,public");
+    let now = Instant::now();
+    policy.learn("a.example", [192, 0, 2, 1].into(), 60, false, now);
+    let why = |text| policy.judge(Carrier::Tcp, at(text), now).why;
+    assert_eq!(why("10.1.2.3"), Why::Rule(0));
+    assert_eq!(why("192.0.2.1"), Why::Rule(1));
+    assert_eq!(why("192.0.2.2"), Why::Rest(Egress::Public));
+    assert_eq!(why("127.0.0.1"), Why::Never);
+    assert_eq!(policy.judge_name("a.example").why, Why::Rule(1));
+    assert_eq!(
+        policy.name_of([192, 0, 2, 1].into(), now),
+        Some("a.example")
+    );
+    assert_eq!(policy.name_of([192, 0, 2, 2].into(), now), None);
 }

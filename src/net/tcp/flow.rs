@@ -44,6 +44,8 @@ pub struct TcpFlow {
     shut: bool,
     /// Why there is an end now.
     broken: Option<io::Error>,
+    /// Bytes that the socket took, and gave, since somebody counted.
+    moved: (usize, usize),
 }
 
 impl TcpFlow {
@@ -69,7 +71,13 @@ impl TcpFlow {
             host_ended: false,
             shut: false,
             broken: None,
+            moved: (0, 0),
         }
+    }
+
+    /// Bytes that the host took, and gave, since this was asked last.
+    pub fn moved(&mut self) -> (usize, usize) {
+        std::mem::take(&mut self.moved)
     }
 
     /// The socket, to be watched.
@@ -141,6 +149,7 @@ impl TcpFlow {
             }
         }
         self.endpoint.handed_over(sent);
+        self.moved.0 += sent;
         sent
     }
 
@@ -208,7 +217,10 @@ impl TcpFlow {
                     self.host_ended = true;
                     self.endpoint.end();
                 }
-                Ok((_, count)) => self.endpoint.send(&scratch[..count]),
+                Ok((_, count)) => {
+                    self.moved.1 += count;
+                    self.endpoint.send(&scratch[..count]);
+                }
                 Err(Errno::AGAIN) => self.readable = false,
                 Err(Errno::INTR) => {}
                 Err(errno) => {

@@ -6,6 +6,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::guest::Guest;
+use crate::net::attempts::MOST;
+use crate::net::dns::message::tests::query;
 use crate::net::link::{Frame, Peer};
 use crate::net::plan::{GATEWAY_MAC, GATEWAY_V4, GUEST_MAC, GUEST_V4};
 use crate::net::wire::{self, Addressed, Tcp, flag};
@@ -106,6 +108,28 @@ fn answers_that_nobody_takes_are_lost() {
     let mut frame = Frame::default();
     let given = std::iter::from_fn(|| guest.network.give(&mut frame).then_some(())).count();
     assert_eq!(given, 256);
+}
+
+#[test]
+fn who_knocks_everywhere_is_written_down_in_lines_of_bounded_number() {
+    let setup = Setup {
+        egress: Egress::None.into(),
+        ..Setup::default()
+    };
+    let mut guest = Guest::of(Network::new(setup, 100).unwrap());
+    for number in 0..2000u16 {
+        let [high, low] = number.to_be_bytes();
+        let target: IpAddr = Ipv4Addr::new(192, 0, high, low).into();
+        guest.segment(target, number, flag::SYN, (1, 0), &[]);
+        guest.datagram(target, number, b"x");
+        guest.ping(target, 8, [0; 4], b"");
+        let name = format!("{number}.example");
+        guest.datagram(GATEWAY_V4.into(), 53, &query(&name, 1));
+    }
+    let lines = guest.network.attempts.lines();
+    assert_eq!(lines.len(), MOST + 1);
+    assert_eq!(lines.iter().map(|line| line.count).sum::<u64>(), 8000);
+    assert!(lines.iter().all(|line| !line.verdict.allows));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::net::dns::message::tests::{query, response};
 use crate::net::plan::{GATEWAY_V4, GATEWAY_V6};
 use crate::net::wire::{Body, flag, icmp_type};
 use crate::net::{Network, Setup};
-use crate::spec::{Carrier, EgressPolicy};
+use crate::spec::{Carrier, Egress, EgressPolicy, Verdict, Why};
 
 const A: u16 = 1;
 
@@ -55,7 +55,8 @@ fn is_refused(guest: &mut Guest, to: &str) -> bool {
     if guest
         .network
         .policy
-        .allows(Carrier::Tcp, to, Instant::now())
+        .judge(Carrier::Tcp, to, Instant::now())
+        .allows
     {
         return false;
     }
@@ -135,6 +136,38 @@ fn a_name_of_the_hosts_own_file_leads_where_it_says() {
     assert_eq!(answer[answer.len() - 4..], [10, 1, 2, 3]);
     assert!(!is_refused(&mut guest, "10.1.2.3:80"));
     assert!(is_refused(&mut guest, "127.0.0.1:80"));
+}
+
+#[test]
+fn what_was_tried_is_written_down_with_its_name_and_why() {
+    let (mut guest, resolver) = guarded("deny:*:25,allow:a.example", "");
+    let address = IpAddr::from([203, 0, 113, 9]);
+    look_up(&mut guest, &resolver, "a.example", address);
+    guest.datagram(GATEWAY_V4.into(), 53, &query("b.example", A));
+    hear_answer(&mut guest);
+    look_up(&mut guest, &resolver, "a.example", [10, 1, 2, 3].into());
+    guest.segment(address, 25, flag::SYN, (7, 0), &[]);
+    guest.datagram([127, 0, 0, 1].into(), 9, b"x");
+    let lines = guest.network.attempts.lines().iter();
+    let shown: Vec<_> = lines
+        .map(|line| {
+            let port = line.peer.map_or(0, |peer| peer.port());
+            let name = line.name.as_deref().unwrap_or_default();
+            (name, port, line.count, line.verdict)
+        })
+        .collect();
+    let verdict = |allows, why| Verdict { allows, why };
+    let none = Why::Rest(Egress::None);
+    assert_eq!(
+        shown,
+        [
+            ("a.example", 0, 2, verdict(true, Why::Rule(1))),
+            ("b.example", 0, 1, verdict(false, none)),
+            ("a.example", 0, 1, verdict(false, Why::Rebinding)),
+            ("a.example", 25, 1, verdict(false, Why::Rule(0))),
+            ("", 9, 1, verdict(false, Why::Never)),
+        ]
+    );
 }
 
 #[test]
