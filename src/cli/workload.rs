@@ -47,6 +47,15 @@ pub struct Workload {
     /// public where things are only denied. Never the host's loopback, link-local addresses and metadata services
     #[arg(long, value_name = "WHOM,…")]
     egress: Vec<String>,
+    /// Most conversations of its network at once, whoever began them
+    #[arg(long, value_name = "N")]
+    net_connections: Option<String>,
+    /// Most bytes a second of its network, each way, like 500k or 10m
+    #[arg(long, value_name = "RATE")]
+    net_rate: Option<String>,
+    /// Most bytes of its network in all, like 2g; when they have flowed, everything is refused
+    #[arg(long, value_name = "SIZE")]
+    net_bytes: Option<String>,
     /// Refuse writes to the root file system
     #[arg(long)]
     read_only: bool,
@@ -87,6 +96,9 @@ impl Workload {
             disk: self.disk.clone(),
             network: self.network.map(Into::into),
             egress: self.egress.clone(),
+            net_connections: self.net_connections.clone(),
+            net_rate: self.net_rate.clone(),
+            net_bytes: self.net_bytes.clone(),
             read_only: self.read_only,
             tmpfs: self.tmpfs.clone(),
             volumes: self.volume.clone(),
@@ -118,6 +130,9 @@ impl Workload {
         words.values("--env-file", &self.env_file);
         words.value("--network", self.network.map(name_of));
         words.values("--egress", &self.egress);
+        words.value("--net-connections", self.net_connections.as_ref());
+        words.value("--net-rate", self.net_rate.as_ref());
+        words.value("--net-bytes", self.net_bytes.as_ref());
         words.values("--volume", &self.volume);
         words.values("--mount", &self.mount);
         words.value("--workdir", self.workdir.as_ref());

@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod departures;
+mod metering;
 mod names;
 mod refusals;
 mod visitors;
@@ -20,14 +21,15 @@ use super::attempts::{Attempts, Line, Tried};
 use super::dns::Names;
 use super::flows::{Flows, Id, Key, Kind, MOST_FLOWS, NewFlow};
 use super::link::{Frame, MTU, Peer};
+use super::meter::Meter;
 use super::plan::{self, DNS_PORT, GATEWAY_MAC};
-use super::policy::Policy;
+use super::policy::{Policy, refused};
 use super::poller::Poller;
 use super::tcp::{Limits, MOST_BUFFERED};
 use super::wire::{
     self, Addressed, IPV4_LEN, IPV6_LEN, Mac, Parsed, Refusal, TCP_LEN, Tcp, icmp_type,
 };
-use crate::spec::{Carrier, EgressPolicy};
+use crate::spec::{Carrier, EgressPolicy, NetLimits, Verdict, Why};
 
 /// Answers that belong to no flow and wait for the guest; what comes then is lost, as on a cable.
 const MOST_REPLIES: usize = 256;
@@ -43,6 +45,8 @@ const LEAST_BUFFERED: usize = 16 << 10;
 pub struct Setup {
     /// Whom the guest may reach.
     pub egress: EgressPolicy,
+    /// How much of that.
+    pub limits: NetLimits,
     /// The host's resolvers.
     pub servers: Vec<SocketAddr>,
     /// The host's /etc/hosts.
@@ -59,6 +63,9 @@ pub struct Network {
     pub(super) policy: Policy,
     /// What it tried.
     pub(super) attempts: Attempts,
+    meter: Meter,
+    /// Conversations that wait until more may flow, either way.
+    short: [Vec<Id>; 2],
     names: Names,
     poller: Poller,
     flows: Flows,
@@ -74,6 +81,14 @@ pub struct Network {
     scratch: Vec<u8>,
     /// Where sequence numbers begin.
     random: Sequence,
+}
+
+/// Why packets go nowhere.
+enum Barred {
+    /// They are refused.
+    By(Refusal),
+    /// There is no room for one more conversation.
+    Full,
 }
 
 /// Where packets go, and the line in which that is written down.
@@ -99,14 +114,21 @@ impl Sequence {
 impl Network {
     /// A network for one guest, in a process that may have so many files open.
     pub fn new(setup: Setup, open_files: usize) -> io::Result<Self> {
+        let most_flows = setup
+            .limits
+            .connections
+            .unwrap_or(MOST_FLOWS)
+            .min(MOST_FLOWS);
         let network = Self {
+            meter: Meter::new(&setup.limits, Instant::now()),
+            short: [const { Vec::new() }; 2],
             policy: Policy::new(setup.egress),
             attempts: Attempts::new(setup.attempts),
             names: Names::new(setup.servers, setup.hosts),
             poller: Poller::new()?,
             flows: Flows::default(),
             // Half of the files are for everything else.
-            most_flows: MOST_FLOWS.min(open_files / 2),
+            most_flows: most_flows.min(open_files / 2),
             ready: VecDeque::new(),
             replies: VecDeque::new(),
             doors: setup.doors,
@@ -146,6 +168,9 @@ impl Network {
 
     /// Whether there is room for one more conversation, after the idlest made some.
     fn make_room(&mut self, now: Instant) -> bool {
+        if self.meter.is_spent() {
+            return false;
+        }
         if self.flows.len() < self.most_flows {
             return true;
         }
@@ -162,22 +187,34 @@ impl Network {
     }
 
     /// Where the guest's packets to `peer` go, if anywhere, and the line of that, if it is written down.
-    fn reach(&mut self, key: &Key, now: Instant) -> Result<Way, Refusal> {
+    fn reach(&mut self, key: &Key, now: Instant) -> Result<Way, Barred> {
         if plan::is_gateway(key.peer.ip()) {
             // Where names are guarded, nobody asks for them by streams, into which nobody looks.
             let is_open = key.carrier == Carrier::Udp || !self.policy.guards_names();
-            return match key.peer.port() {
-                DNS_PORT if is_open => Ok((self.names.server(), None)),
-                _ => Err(Refusal::Port),
+            if key.peer.port() != DNS_PORT || !is_open {
+                return Err(Barred::By(Refusal::Port));
+            }
+            return match self.make_room(now) {
+                true => Ok((self.names.server(), None)),
+                false => Err(Barred::Full),
             };
         }
-        let verdict = self.policy.judge(key.carrier, key.peer, now);
+        let mut verdict = self.policy.judge(key.carrier, key.peer, now);
+        if verdict.allows && self.meter.is_spent() {
+            verdict = refused(Why::Bytes);
+        } else if verdict.allows && !self.make_room(now) {
+            verdict = refused(Why::Connections);
+        }
         let name = self.policy.name_of(key.peer.ip(), now);
         let tried = Tried::Peer(key.carrier, key.peer);
         let line = self.attempts.note(tried, verdict, name);
-        match verdict.allows {
-            true => Ok((key.peer, Some(line))),
-            false => Err(Refusal::Prohibited),
+        match verdict {
+            Verdict { allows: true, .. } => Ok((key.peer, Some(line))),
+            Verdict {
+                why: Why::Connections,
+                ..
+            } => Err(Barred::Full),
+            _ => Err(Barred::By(Refusal::Prohibited)),
         }
     }
 
@@ -188,22 +225,6 @@ impl Network {
             return None;
         }
         Some(id)
-    }
-
-    /// Counts what has gone over a conversation.
-    fn count(&mut self, id: Id) {
-        let Some(flow) = self.flows.get(id) else {
-            return;
-        };
-        let mut moved = std::mem::take(&mut flow.moved);
-        if let Kind::Tcp(tcp) = &mut flow.kind {
-            let (sent, received) = tcp.moved();
-            moved.sent += sent;
-            moved.received += received;
-        }
-        if let Some(line) = flow.line {
-            self.attempts.add(line, moved);
-        }
     }
 
     fn watch(&mut self, id: Id) -> io::Result<()> {
@@ -341,6 +362,7 @@ impl Peer for Network {
         while let Some(id) = self.flows.expired(now) {
             self.expire(id, now);
         }
+        self.relieve(now);
         self.attempts.flush(now);
         Ok(())
     }
@@ -349,7 +371,9 @@ impl Peer for Network {
         let now = Instant::now();
         let due = self.attempts.due();
         let due = due.map(|due| due.saturating_duration_since(now));
-        self.flows.patience(now).into_iter().chain(due).min()
+        let relief = self.until_relief(now);
+        let flows = self.flows.patience(now);
+        [flows, due, relief].into_iter().flatten().min()
     }
 }
 

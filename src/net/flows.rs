@@ -106,6 +106,8 @@ pub struct Flow {
     pub last: Instant,
     /// Whether it stands in line to speak to the guest.
     pub is_ready: bool,
+    /// Whether it waits until more may flow, either way.
+    pub is_short: [bool; 2],
     /// For when its alarm is set.
     armed: Option<Instant>,
 }
@@ -140,6 +142,11 @@ impl Flows {
         self.by_key.get(key).copied()
     }
 
+    /// All of them.
+    pub fn ids(&self) -> Vec<Id> {
+        self.by_key.values().copied().collect()
+    }
+
     /// Number `id`, if it is not over.
     pub fn get(&mut self, id: Id) -> Option<&mut Flow> {
         let place = usize::try_from(id.place).ok()?;
@@ -162,6 +169,7 @@ impl Flows {
             moved: Moved::default(),
             last: now,
             is_ready: false,
+            is_short: [false; 2],
             armed: None,
         };
         let place = self.free.pop().unwrap_or_else(|| {

@@ -24,6 +24,7 @@ mod engine;
 mod flows;
 mod host;
 mod link;
+mod meter;
 mod plan;
 mod policy;
 mod poller;

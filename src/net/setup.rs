@@ -28,6 +28,7 @@ impl Setup {
         };
         Some(Self {
             egress: network.egress,
+            limits: network.limits,
             servers: servers.map(|ip| SocketAddr::new(ip, DNS_PORT)).collect(),
             hosts: network.hosts,
             doors: doors.map(door).collect(),

@@ -3,6 +3,7 @@
 
 mod guest;
 mod hostile;
+mod limits;
 mod names;
 mod streams;
 mod visits;

@@ -158,6 +158,7 @@ fn describe(spec: &mut RunSpec) -> VmNetwork {
         resolvers: resolvers(&resolv_conf),
         hosts: shorten(hosts, MOST_HOSTS - told.min(MOST_HOSTS)),
         egress,
+        limits: spec.networking.limits,
         doors: published.map(|one| (one.guest, one.transport)).collect(),
     }
 }

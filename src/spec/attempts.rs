@@ -25,6 +25,10 @@ pub enum Why {
     Never,
     /// The answer to a question led where its owner has no business.
     Rebinding,
+    /// There were as many conversations as there may be.
+    Connections,
+    /// As many bytes have flowed as may.
+    Bytes,
 }
 
 /// Whether something is allowed.
@@ -92,6 +96,8 @@ impl Why {
             Self::Rest(base) => base.to_string(),
             Self::Never => "never".to_owned(),
             Self::Rebinding => "rebinding".to_owned(),
+            Self::Connections => "--net-connections".to_owned(),
+            Self::Bytes => "--net-bytes".to_owned(),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::cpus::Cpus;
 use super::egress::EgressPolicy;
 use super::mounts::Owner;
-use super::network::Transport;
+use super::network::{NetLimits, Transport};
 
 /// One run of bytes of the stitched disk: the whole of a file, padded with zeros to `len`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,8 @@ pub struct Share {
 pub struct VmNetwork {
     /// Whom it reaches.
     pub egress: EgressPolicy,
+    /// How much of that.
+    pub limits: NetLimits,
     /// The host's resolvers.
     pub resolvers: Vec<IpAddr>,
     /// The host's /etc/hosts.

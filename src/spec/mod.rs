@@ -43,7 +43,9 @@ pub use lifecycle::{Backoff, Lifecycle, Restart, STOP_TIMEOUT};
 pub use limits::limit_name;
 pub use machine::{Piece, Share, VmNetwork, VmSpec, Written};
 pub use mounts::{Mount, Origin, Owner, anchor_mount, anchor_volume, check_volume_name};
-pub use network::{MOST_PUBLISHED, Network, Networking, Published, Transport, parse_publish};
+pub use network::{
+    MOST_PUBLISHED, NetLimits, Network, Networking, Published, Transport, parse_publish,
+};
 pub use request::{EnvWord, Probe, RunRequest};
 pub use run::{RunSpec, SpecError, check_name};
 pub use signal::{FORWARDED, PATIENCE, Signal};

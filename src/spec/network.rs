@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::egress::EgressPolicy;
+use super::units::parse_size;
 
 /// Which network a machine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -40,6 +41,17 @@ pub struct Published {
     pub transport: Transport,
 }
 
+/// How much a machine may use of the world; as much as there is where nobody says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NetLimits {
+    /// Conversations at once, whoever began them.
+    pub connections: Option<usize>,
+    /// Bytes a second, each way.
+    pub rate: Option<u64>,
+    /// Bytes in all, both ways together.
+    pub bytes: Option<u64>,
+}
+
 /// The network of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Networking {
@@ -49,6 +61,8 @@ pub struct Networking {
     pub asked: bool,
     /// Whom the workload reaches.
     pub egress: EgressPolicy,
+    /// How much of that.
+    pub limits: NetLimits,
     /// Which of its ports are reached by ports of the host's.
     pub published: Vec<Published>,
 }
@@ -94,6 +108,29 @@ pub fn parse_publish(text: &str) -> Result<Vec<Published>, String> {
         transport,
     });
     Ok(published.collect())
+}
+
+/// `--net-connections`: a number.
+pub fn parse_connections(text: &str) -> Result<usize, String> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    let count = text.parse().ok().filter(|count| *count > 0 && is_plain);
+    count.ok_or_else(|| format!("--net-connections `{text}`: write a number, like 100"))
+}
+
+/// `--net-rate`: a size, with or without `/s`.
+pub fn parse_rate(text: &str) -> Result<u64, String> {
+    let size = parse_size(text.strip_suffix("/s").unwrap_or(text)).ok();
+    let rate = size.filter(|rate| *rate > 0);
+    rate.ok_or_else(|| format!("--net-rate `{text}`: write bytes a second, like 500k or 10m"))
+}
+
+/// `--net-bytes`: a size.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let size = parse_size(text).map_err(|problem| format!("--net-bytes: {problem}"))?;
+    match size {
+        0 => Err("--net-bytes 0: for no network at all write --network none".to_owned()),
+        size => Ok(size),
+    }
 }
 
 /// `N` or `N-M`.
@@ -143,6 +180,25 @@ mod tests {
                 .map(|one| format!("{} {} {}", one.host, one.guest, one.transport))
                 .collect();
             assert_eq!(shown.join(", "), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn limits_are_sizes_and_numbers_that_leave_something() {
+        assert_eq!(parse_connections("100"), Ok(100));
+        assert_eq!(
+            (parse_rate("10m"), parse_rate("1k/s")),
+            (Ok(10 << 20), Ok(1024))
+        );
+        assert_eq!(parse_bytes("2g"), Ok(2 << 30));
+        for text in ["0", "", "-1", "+1", "x", "1.5"] {
+            assert!(
+                parse_connections(text)
+                    .unwrap_err()
+                    .starts_with("--net-connections")
+            );
+            assert!(parse_rate(text).unwrap_err().starts_with("--net-rate"));
+            assert!(parse_bytes(text).unwrap_err().starts_with("--net-bytes"));
         }
     }
 

@@ -109,6 +109,12 @@ pub struct RunRequest {
         skip_serializing_if = "is_default"
     )]
     pub egress: Vec<String>,
+    /// Most conversations at once, as typed.
+    pub net_connections: Option<String>,
+    /// Most bytes a second each way, as typed.
+    pub net_rate: Option<String>,
+    /// Most bytes in all, as typed.
+    pub net_bytes: Option<String>,
     /// `[IP:]HOST:GUEST[/tcp|udp]` each.
     #[serde(skip_serializing_if = "is_default")]
     pub publish: Vec<String>,

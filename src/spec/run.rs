@@ -13,7 +13,10 @@ use super::egress::EgressPolicy;
 use super::health::HealthCheck;
 use super::lifecycle::{Lifecycle, Restart};
 use super::mounts::{self, Mount, Owner};
-use super::network::{MOST_PUBLISHED, Network, Networking, parse_publish};
+use super::network::{
+    MOST_PUBLISHED, NetLimits, Network, Networking, parse_bytes, parse_connections, parse_publish,
+    parse_rate,
+};
 use super::places::Places;
 use super::request::{Probe, RunRequest};
 use super::signal::Signal;
@@ -182,10 +185,12 @@ fn collect_network(request: &RunRequest, problems: &mut Problems) -> Networking 
         problems.0.extend(mistakes);
         EgressPolicy::default()
     });
-    let is_used = !request.egress.is_empty() || !request.publish.is_empty();
+    let limits = collect_limits(request, problems);
+    let is_used =
+        limits != NetLimits::default() || !request.egress.is_empty() || !request.publish.is_empty();
     let contradiction = match network {
         Network::None if is_used => {
-            Some("--egress and --publish need a network: leave --network none away")
+            Some("--egress, --publish and --net-… need a network: leave --network none away")
         }
         _ if published.len() > MOST_PUBLISHED => Some("--publish: a machine has 256 ports at most"),
         _ => None,
@@ -195,7 +200,19 @@ fn collect_network(request: &RunRequest, problems: &mut Problems) -> Networking 
         network,
         asked: request.network == Some(Network::User) || is_used,
         egress,
+        limits,
         published,
+    }
+}
+
+fn collect_limits(request: &RunRequest, problems: &mut Problems) -> NetLimits {
+    let connections = request.net_connections.as_deref().map(parse_connections);
+    let rate = request.net_rate.as_deref().map(parse_rate);
+    let bytes = request.net_bytes.as_deref().map(parse_bytes);
+    NetLimits {
+        connections: problems.take(connections.transpose()).flatten(),
+        rate: problems.take(rate.transpose()).flatten(),
+        bytes: problems.take(bytes.transpose()).flatten(),
     }
 }
 

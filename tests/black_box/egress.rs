@@ -235,3 +235,58 @@ fn what_was_tried_is_told_while_it_runs_and_when_it_has_ended() {
     let line = ran.stderr.lines().last().unwrap();
     assert!(line.contains(r#""Address":"10.2.2.2","Port":80"#), "{line}");
 }
+
+#[test]
+fn limits_hold_and_are_told() {
+    let Some(address) = address() else {
+        return skip("this host has no address but its loopback");
+    };
+    let at = web(address, vec![b'x'; 200_000]);
+    let husk = Husk::fresh();
+    let flags = [
+        "--net-rate",
+        "50k",
+        "--net-bytes",
+        "300000",
+        "--net-connections",
+        "1",
+    ];
+    let script = format!(
+        "sleep 1000 | nc {} {} >/dev/null & sleep 2; wget -O /dev/null http://{at}/ 2>&1 | tail -n 1; kill $!; sleep 2
+        time wget -qO /f http://{at}/; wc -c < /f; wget -qO /g http://{at}/; wc -c < /g
+        wget -O /dev/null http://{at}/ 2>&1 | tail -n 1; kill %1",
+        at.ip(),
+        at.port()
+    );
+    let args = [
+        &["run", "--name", "bounded"][..],
+        &flags,
+        &["busybox", "sh", "-c", &script],
+    ];
+    let ran = husk.say(&args.concat());
+    let out = ran.out();
+    let lines: Vec<_> = out.lines().collect();
+    assert!(lines[0].ends_with("Connection refused"), "{out}");
+    assert_eq!(lines[1], "200000", "{out}");
+    // Its first quarter of a second's worth is there at once.
+    let seconds = ran.stderr.lines().find_map(|line| {
+        let time = line.strip_prefix("real\t0m ")?.strip_suffix('s')?;
+        time.parse::<f64>().ok()
+    });
+    assert!(seconds.unwrap() > 3.0, "{}", ran.stderr);
+    let rest: usize = lines[2].parse().unwrap();
+    assert!((1..100_000).contains(&rest), "{out}");
+    assert!(lines[3].ends_with("No route to host"), "{out}");
+    let told = attempts(&husk, "bounded");
+    let has = |words: &str| told.iter().any(|line| line.contains(words));
+    assert!(has("refused --net-connections"), "{told:#?}");
+    assert!(has("refused --net-bytes"), "{told:#?}");
+    for (flag, value) in [
+        ("--net-rate", "fast"),
+        ("--net-bytes", "0"),
+        ("--net-connections", "no"),
+    ] {
+        husk.say(&["run", flag, value, "busybox", "true"])
+            .is_one_clear_line(&[flag]);
+    }
+}

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::names::Asked;
 use super::refusals::meaning;
-use super::{Network, addressed, echo_kind, reply_kind};
+use super::{Barred, Network, addressed, echo_kind, reply_kind};
 use crate::net::dns::DnsFlow;
 use crate::net::echo::EchoFlow;
 use crate::net::flows::{Id, Key, Kind, NewFlow};
@@ -81,12 +81,16 @@ impl Network {
         let Some(id) = self.flows.find(&key) else {
             return self.begin_tcp(packet, key, segment, now);
         };
+        let share = self.share(now);
         let Some(flow) = self.flows.get(id) else {
             return;
         };
         flow.last = now;
         let goes_on = match &mut flow.kind {
-            Kind::Tcp(tcp) => tcp.take(segment, now),
+            Kind::Tcp(tcp) => {
+                tcp.allow(share.sent, share.received);
+                tcp.take(segment, now)
+            }
             _ => true,
         };
         self.count(id);
@@ -103,12 +107,11 @@ impl Network {
         }
         let (target, line) = match self.reach(&key, now) {
             Ok(way) => way,
-            Err(Refusal::Port) => return self.reset(packet, &key, segment),
-            Err(why) => return self.refuse(packet, why),
+            Err(Barred::Full | Barred::By(Refusal::Port)) => {
+                return self.reset(packet, &key, segment);
+            }
+            Err(Barred::By(why)) => return self.refuse(packet, why),
         };
-        if !self.make_room(now) {
-            return self.reset(packet, &key, segment);
-        }
         let socket = match host::connect_tcp(target) {
             Ok(socket) => socket,
             Err(error) if meaning(&error) == Refusal::Port => {
@@ -156,10 +159,15 @@ impl Network {
         else {
             return;
         };
+        let may_send = self.may_send(now);
         let Some(flow) = self.flows.get(id) else {
             return;
         };
         flow.last = now;
+        if !may_send {
+            // Lost, as datagrams are.
+            return;
+        }
         if let Kind::Visit(_) = flow.kind {
             return self.answer_visit(id, &payload);
         }
@@ -169,7 +177,10 @@ impl Network {
                 flow.moved.sent += payload.len();
                 udp.take(&payload);
             }
-            Kind::Dns(dns) => moved = dns.take(&payload, &mut self.names),
+            Kind::Dns(dns) => {
+                flow.moved.sent += payload.len();
+                moved = dns.take(&payload, &mut self.names);
+            }
             _ => {}
         }
         if moved && self.watch(id).is_err() {
@@ -183,14 +194,12 @@ impl Network {
     fn begin_udp(&mut self, packet: &Packet<'_>, key: Key, now: Instant) -> Option<Id> {
         let (target, line) = match self.reach(&key, now) {
             Ok(way) => way,
-            Err(why) => {
+            Err(Barred::Full) => return None,
+            Err(Barred::By(why)) => {
                 self.refuse(packet, why);
                 return None;
             }
         };
-        if !self.make_room(now) {
-            return None;
-        }
         let opened = match plan::is_gateway(key.peer.ip()) {
             true => DnsFlow::new(&self.names).map(Kind::Dns),
             false => host::connect_udp(target).map(|socket| Kind::Udp(UdpFlow::new(socket))),
@@ -234,9 +243,10 @@ impl Network {
         else {
             return;
         };
+        let may_send = self.may_send(now);
         if let Some(flow) = self.flows.get(id) {
             flow.last = now;
-            if let Kind::Echo(echo) = &mut flow.kind {
+            if let (true, Kind::Echo(echo)) = (may_send, &mut flow.kind) {
                 echo.take(kind, sequence, payload);
                 flow.moved.sent += payload.len();
             }
@@ -248,14 +258,12 @@ impl Network {
     fn begin_echo(&mut self, packet: &Packet<'_>, key: Key, now: Instant) -> Option<Id> {
         let line = match self.reach(&key, now) {
             Ok((_, line)) => line,
-            Err(why) => {
+            Err(Barred::Full) => return None,
+            Err(Barred::By(why)) => {
                 self.refuse(packet, why);
                 return None;
             }
         };
-        if !self.make_room(now) {
-            return None;
-        }
         let mac = packet.mac;
         let [high, low, ..] = self.random.next().to_ne_bytes();
         match EchoFlow::new(packet.target, [high, low]) {

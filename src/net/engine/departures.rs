@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
 
+use super::metering::RECEIVED;
 use super::{Network, addressed, reply_kind, write_segment};
 use crate::net::dns::{Answer, Judges};
 use crate::net::echo::Reply;
@@ -23,9 +24,18 @@ impl Network {
         if self.scratch.is_empty() {
             self.scratch = vec![0; SCRATCH];
         }
+        let share = self.share(now);
         let Some(flow) = self.flows.get(id) else {
             return Served::Nothing;
         };
+        match &mut flow.kind {
+            Kind::Tcp(tcp) => tcp.allow(share.sent, share.received),
+            _ if share.received == 0 => {
+                self.wait_for_more(id, RECEIVED);
+                return Served::Nothing;
+            }
+            _ => {}
+        }
         let served = match &mut flow.kind {
             Kind::Tcp(_) => serve_tcp(flow, &mut self.scratch, most, frame, now),
             _ => {

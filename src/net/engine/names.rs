@@ -5,6 +5,8 @@ use std::time::Instant;
 use super::Network;
 use crate::net::attempts::Tried;
 use crate::net::dns::message::{Failure, Question};
+use crate::net::policy::refused;
+use crate::spec::Why;
 
 /// What becomes of a query.
 pub(super) enum Asked {
@@ -26,7 +28,10 @@ impl Network {
                 false => Asked::On(None),
             };
         };
-        let verdict = self.policy.judge_name(&question.name);
+        let verdict = match self.meter.is_spent() {
+            false => self.policy.judge_name(&question.name),
+            true => refused(Why::Bytes),
+        };
         let tried = Tried::Name(question.name.clone());
         self.attempts.note(tried, verdict, None);
         if !verdict.allows {

@@ -13,7 +13,7 @@ use rustix::net::sockopt::{set_socket_linger, set_tcp_nodelay};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, acceptfrom_with, recvfrom, sendto};
 
 use super::{MOST_REPLIES, Network, addressed};
-use crate::net::flows::{Id, Key, Kind, NewFlow};
+use crate::net::flows::{Id, Key, Kind, Moved, NewFlow};
 use crate::net::plan::{GATEWAY_V4, GUEST_MAC, GUEST_V4};
 use crate::net::policy;
 use crate::net::tcp::TcpFlow;
@@ -120,13 +120,20 @@ impl Network {
             Err(_) => return false,
         };
         let guest = SocketAddr::new(GUEST_V4.into(), door.guest);
-        let Some(client) = client else { return true };
+        let is_too_much = self.share(now).received == 0;
+        let Some(client) = client.filter(|_| !is_too_much) else {
+            return true;
+        };
         let Some(peer) = self.find_visit(number, guest, client, now) else {
             return true;
         };
         let at = addressed(GUEST_MAC, peer.ip(), guest.ip());
         let ports = (peer.port(), guest.port());
         self.reply(|frame| wire::write_udp(frame, &at, ports, &buffer[..len]));
+        self.spend(Moved {
+            sent: 0,
+            received: len,
+        });
         true
     }
 
@@ -170,6 +177,10 @@ impl Network {
         {
             // Lost, as datagrams are.
             let _lost = sendto(&door.socket, payload, SendFlags::NOSIGNAL, &visit.client);
+            self.spend(Moved {
+                sent: payload.len(),
+                received: 0,
+            });
         }
     }
 

@@ -46,6 +46,10 @@ pub struct TcpFlow {
     broken: Option<io::Error>,
     /// Bytes that the socket took, and gave, since somebody counted.
     moved: (usize, usize),
+    /// Bytes that the socket may take, and give, now.
+    share: (usize, usize),
+    /// Whether more would have gone, either way.
+    short: [bool; 2],
 }
 
 impl TcpFlow {
@@ -72,7 +76,25 @@ impl TcpFlow {
             shut: false,
             broken: None,
             moved: (0, 0),
+            share: (0, 0),
+            short: [false; 2],
         }
+    }
+
+    /// Lets the host take and give so much from now on.
+    pub fn allow(&mut self, sent: usize, received: usize) {
+        self.share = (sent, received);
+        self.short = [false; 2];
+    }
+
+    /// Whether more would have gone than was allowed: to the host, and from there.
+    pub fn short(&self) -> [bool; 2] {
+        self.short
+    }
+
+    /// Ends it, whatever is under way.
+    pub fn end(&mut self) {
+        self.broken = Some(io::ErrorKind::PermissionDenied.into());
     }
 
     /// Bytes that the host took, and gave, since this was asked last.
@@ -137,6 +159,7 @@ impl TcpFlow {
     /// Gives the host what it takes of `bytes` now.
     fn send(&mut self, bytes: &[u8]) -> usize {
         let mut sent = 0;
+        let bytes = &bytes[..bytes.len().min(self.share.0)];
         while self.writable && self.is_connected && sent < bytes.len() {
             match send(&self.socket, &bytes[sent..], SendFlags::NOSIGNAL) {
                 Ok(count) => sent += count,
@@ -150,6 +173,7 @@ impl TcpFlow {
         }
         self.endpoint.handed_over(sent);
         self.moved.0 += sent;
+        self.share.0 -= sent;
         sent
     }
 
@@ -188,6 +212,10 @@ impl TcpFlow {
     /// What waits for the host goes to it, and then the guest's end.
     fn feed(&mut self) {
         while self.writable && !self.inward.is_empty() && self.broken.is_none() {
+            if self.share.0 == 0 {
+                self.short[0] = true;
+                break;
+            }
             let waiting = std::mem::take(&mut self.inward);
             let sent = self.send(waiting.as_slices().0);
             self.inward = waiting;
@@ -212,6 +240,11 @@ impl TcpFlow {
             if room == 0 {
                 return;
             }
+            let room = room.min(self.share.1);
+            if room == 0 {
+                self.short[1] = true;
+                return;
+            }
             match recv(&self.socket, &mut scratch[..room], RecvFlags::empty()) {
                 Ok((_, 0)) => {
                     self.host_ended = true;
@@ -219,6 +252,7 @@ impl TcpFlow {
                 }
                 Ok((_, count)) => {
                     self.moved.1 += count;
+                    self.share.1 -= count;
                     self.endpoint.send(&scratch[..count]);
                 }
                 Err(Errno::AGAIN) => self.readable = false,
