@@ -311,7 +311,7 @@ fn run_container(
 ) -> Result<Outcome, Error> {
     let mut timeline = Timeline::start();
     let checks_health = request.health.command.is_some();
-    let outside = network::Outside::prepare(&request)?;
+    let outside = network::Outside::prepare(reference, &request)?;
     // First, while there is one thread; an ordinary user needs it to unpack the image, too.
     let mut entered = container::enter()?;
     timeline.end(Phase::Create);

@@ -56,6 +56,10 @@ pub struct Args {
     /// with 0.0.0.0 everybody; without HOST a port of the host's choosing
     #[arg(short, long, value_name = "PORTS")]
     publish: Vec<String>,
+    /// Let this host's own programs in by all ports that the image exposes, each a port of the host's choosing:
+    /// husk port lists them
+    #[arg(short = 'P', long)]
+    publish_all: bool,
     /// Connect stdin to the workload
     #[arg(short, long)]
     interactive: bool,
@@ -177,6 +181,7 @@ fn build_request(args: Args, in_background: bool) -> Result<RunRequest, Failure>
         timeout: args.timeout,
         boot_timeout: args.boot_timeout,
         publish: args.publish,
+        publish_all: args.publish_all,
         wall: wall(args.wall, args.oci_runtime)?,
         probe: measure.or(args.changes.map(Probe::Changes)),
         stdin: args.interactive,

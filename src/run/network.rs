@@ -18,6 +18,7 @@ use crate::spec::{
     MOST_PUBLISHED, Missing, Network, Networking, Published, RunRequest, RunSpec, Transport,
     VmNetwork, parse_publish,
 };
+use crate::timeline::Timeline;
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
@@ -59,13 +60,19 @@ pub struct Joined {
 
 impl Outside {
     /// Opens the ports of `request`, and starts the network's process; nothing where no network is wanted.
-    pub fn prepare(request: &RunRequest) -> Result<Option<Self>, run::Error> {
+    pub fn prepare(reference: &str, request: &RunRequest) -> Result<Option<Self>, run::Error> {
         if request.network == Some(Network::None) {
             return Ok(None);
         }
-        let parsed = request.publish.iter().map(|text| parse_publish(text));
-        // Mistakes are told with all others.
-        let wanted: Vec<_> = parsed.flatten().flatten().take(MOST_PUBLISHED).collect();
+        let wanted: Vec<_> = if request.publish_all {
+            // Which ports that are, the image knows: it is looked at twice.
+            let found = run::find(reference, request.clone(), "", &mut Timeline::start())?;
+            found.2.networking.published
+        } else {
+            let parsed = request.publish.iter().map(|text| parse_publish(text));
+            // Mistakes are told with all others.
+            parsed.flatten().flatten().take(MOST_PUBLISHED).collect()
+        };
         let opened: Result<Vec<_>, _> = wanted.iter().map(open).collect();
         let (doors, published) = opened?.into_iter().unzip();
         Ok(Some(Self {

@@ -110,6 +110,16 @@ pub fn parse_publish(text: &str) -> Result<Vec<Published>, String> {
     Ok(published.collect())
 }
 
+/// A port that an image exposes, `PORT[-PORT][/tcp|udp]`, as `--publish-all` has it: for this host's own programs, by
+/// ports of the host's choosing. What is no such port is an image's own affair.
+pub fn parse_exposed(text: &str) -> Vec<Published> {
+    let only = text.split('/').next().unwrap_or_default();
+    match only.contains(':') {
+        true => Vec::new(),
+        false => parse_publish(text).unwrap_or_default(),
+    }
+}
+
 /// `--net-connections`: a number.
 pub fn parse_connections(text: &str) -> Result<usize, String> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
@@ -199,6 +209,23 @@ mod tests {
             );
             assert!(parse_rate(text).unwrap_err().starts_with("--net-rate"));
             assert!(parse_bytes(text).unwrap_err().starts_with("--net-bytes"));
+        }
+    }
+
+    #[test]
+    fn exposed_ports_are_published_where_the_host_likes() {
+        for (text, count) in [
+            ("80/tcp", 1),
+            ("53/udp", 1),
+            ("8000-8002", 3),
+            ("80/sctp", 0),
+            ("0.0.0.0:80:80", 0),
+            ("$PORT", 0),
+        ] {
+            let published = parse_exposed(text);
+            assert_eq!(published.len(), count, "{text}");
+            let own = |one: &Published| one.host.port() == 0 && one.host.ip().is_loopback();
+            assert!(published.iter().all(own), "{text}");
         }
     }
 

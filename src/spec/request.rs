@@ -118,6 +118,9 @@ pub struct RunRequest {
     /// `[IP:]HOST:GUEST[/tcp|udp]` each.
     #[serde(skip_serializing_if = "is_default")]
     pub publish: Vec<String>,
+    /// Whether all ports that the image names are published, too.
+    #[serde(skip_serializing_if = "is_default")]
+    pub publish_all: bool,
     /// Which wall.
     #[serde(skip_serializing_if = "is_default")]
     pub wall: Wall,

@@ -14,8 +14,8 @@ use super::health::HealthCheck;
 use super::lifecycle::{Lifecycle, Restart};
 use super::mounts::{self, Mount, Owner};
 use super::network::{
-    MOST_PUBLISHED, NetLimits, Network, Networking, parse_bytes, parse_connections, parse_publish,
-    parse_rate,
+    MOST_PUBLISHED, NetLimits, Network, Networking, Published, parse_bytes, parse_connections,
+    parse_exposed, parse_publish, parse_rate,
 };
 use super::places::Places;
 use super::request::{Probe, RunRequest};
@@ -134,7 +134,7 @@ impl RunSpec {
         if request.wall != Wall::Vm {
             problems.0.extend(machine_only(&request));
         }
-        let networking = collect_network(&request, &mut problems);
+        let networking = collect_network(&request, image, &mut problems);
         let places = collect_places(&request, image, &mut problems);
         let stop_signal = problems.take(stop_signal(&request.lifecycle, image));
         let health = problems.take(HealthCheck::new(&request.health, &image.health));
@@ -176,18 +176,35 @@ impl RunSpec {
 }
 
 /// What the flags of the network make, if they agree.
-fn collect_network(request: &RunRequest, problems: &mut Problems) -> Networking {
+fn collect_network(
+    request: &RunRequest,
+    image: &ImageConfig,
+    problems: &mut Problems,
+) -> Networking {
     let network = request.network.unwrap_or_default();
     let parsed = request.publish.iter().map(|text| parse_publish(text));
     let parsed = parsed.filter_map(|published| problems.take(published));
-    let published: Vec<_> = parsed.flatten().collect();
+    let mut published: Vec<_> = parsed.flatten().collect();
+    if request.publish_all {
+        let exposed = image.exposed_ports.iter();
+        let exposed = exposed.flat_map(|port| parse_exposed(port));
+        let others: Vec<_> = exposed
+            .filter(|one| {
+                let leads = |other: &Published| {
+                    (other.guest, other.transport) == (one.guest, one.transport)
+                };
+                !published.iter().any(leads)
+            })
+            .collect();
+        published.extend(others);
+    }
+    let publishes = request.publish_all || !request.publish.is_empty();
     let egress = EgressPolicy::parse(&request.egress).unwrap_or_else(|mistakes| {
         problems.0.extend(mistakes);
         EgressPolicy::default()
     });
     let limits = collect_limits(request, problems);
-    let is_used =
-        limits != NetLimits::default() || !request.egress.is_empty() || !request.publish.is_empty();
+    let is_used = limits != NetLimits::default() || !request.egress.is_empty() || publishes;
     let contradiction = match network {
         Network::None if is_used => {
             Some("--egress, --publish and --net-… need a network: leave --network none away")

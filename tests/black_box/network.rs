@@ -293,6 +293,42 @@ fn publish(wall: Wall) {
     );
 }
 
+#[test]
+fn all_exposed_ports_are_published_for_a_server_that_is_nobody_special() {
+    let husk = Husk::fresh();
+    husk.say(&["run", "-d", "--name", "plain", "busybox", "sleep", "1000"]);
+    let expose = ["EXPOSE 80/tcp", "EXPOSE 53/udp"];
+    let commit = [
+        "commit", "-c", expose[0], "-c", expose[1], "plain", "exposed",
+    ];
+    assert_eq!(husk.say(&commit).status, 0);
+    husk.say(&["rm", "-f", "plain"]);
+    let script = "echo page > /w/index.html; cat /proc/sys/net/ipv4/ping_group_range
+        httpd -f -p 80 -h /w";
+    let flags = [
+        "run",
+        "-d",
+        "-P",
+        "-u",
+        "1000:1000",
+        "--tmpfs",
+        "/w:mode=777",
+        "--name",
+        "web",
+    ];
+    let started = husk.say(&[&flags[..], &["exposed", "sh", "-c", script]].concat());
+    assert_eq!(started.status, 0, "{}", started.stderr);
+    let ports = husk.say(&["port", "web"]).out();
+    let mut ports: Vec<_> = ports.lines().collect();
+    ports.sort_unstable();
+    assert_eq!(ports.len(), 2, "{ports:?}");
+    assert!(ports[0].starts_with("53/udp -> 127.0.0.1:"), "{ports:?}");
+    let at = ports[1].strip_prefix("80/tcp -> ").unwrap();
+    assert_eq!(fetch(at.parse().unwrap()), "page\n");
+    assert_eq!(husk.say(&["logs", "web"]).out(), "0\t2147483647\n");
+    husk.say(&["rm", "-f", "web"]);
+}
+
 /// The page of a server that may not be up yet.
 fn fetch(at: SocketAddr) -> String {
     let deadline = Instant::now() + Duration::from_secs(60);

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use crate::exit::{Failure, Stage};
 use crate::failure::At;
 use crate::job::{Addresses, Interface};
-use crate::sys::{Errno, Result, netlink};
+use crate::sys::{Errno, Result, file, netlink};
 
 /// The one interface of a workload.
 pub const NAME: &CStr = c"eth0";
@@ -25,6 +25,12 @@ const NO_GENERATED: u8 = 1;
 /// IFLA_INET6_ADDR_GEN_MODE.
 const ADDRESS_MODE: u16 = 8;
 
+/// What docker sets a container's network to: whoever may ping, and whoever may listen below port 1024.
+const SETTINGS: [(&CStr, &[u8]); 2] = [
+    (c"/proc/sys/net/ipv4/ping_group_range", b"0 2147483647"),
+    (c"/proc/sys/net/ipv4/ip_unprivileged_port_start", b"0"),
+];
+
 /// Takes the addresses. A kernel without the device's driver has no network; that is a failure where somebody
 /// asked for one.
 pub fn join(interface: &Interface) -> std::result::Result<(), Failure> {
@@ -33,6 +39,24 @@ pub fn join(interface: &Interface) -> std::result::Result<(), Failure> {
         Ok(index) => set_up(index, interface).at(Stage::Network, NAME.to_bytes()),
         Err(error) => Err(error).at(Stage::Network, NAME.to_bytes()),
     }
+}
+
+/// Lets users other than root use it as root may. Root needs none of it, and the first look at a kernel's settings
+/// is a good part of what its network costs.
+pub fn open_to_all(user: &[u8]) {
+    let name = user.split(|byte| *byte == b':').next().unwrap_or_default();
+    if matches!(name, b"" | b"0" | b"root") {
+        return;
+    }
+    for (path, value) in SETTINGS {
+        // Few programs miss what a kernel does not have.
+        let _without = set(path, value);
+    }
+}
+
+fn set(path: &CStr, value: &[u8]) -> Result<()> {
+    let file = file::open(path, libc::O_WRONLY, 0)?;
+    file::write(&file, value).map(drop)
 }
 
 fn set_up(index: libc::c_int, interface: &Interface) -> Result<()> {

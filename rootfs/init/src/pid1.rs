@@ -54,6 +54,7 @@ fn live(control: &mut Control, prepared: Result<OwnedFd, Failure>) -> Result<(),
     files::write(&job.files)?;
     if let Some(interface) = &job.network {
         network::join(interface)?;
+        network::open_to_all(&job.process.user);
     }
     shares::make_places(&job)?;
     if job.probe {
