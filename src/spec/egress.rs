@@ -287,6 +287,8 @@ impl fmt::Display for Rule {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parse(text: &str) -> Result<EgressPolicy, Vec<String>> {
@@ -406,5 +408,22 @@ mod tests {
         assert!(!rule.covers(Carrier::Icmp, 80) && !rule.covers(Carrier::Icmp, 0));
         let rule: Rule = "allow:*".parse().unwrap();
         assert!(rule.covers(Carrier::Icmp, 0) && rule.covers_all());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_typed_is_a_policy_or_a_line(
+            text in "(allow|deny|none|any|x)?:?[a-z0-9.*/:,\\[\\]-]{0,30}(:[0-9-]{0,9})?(/(tcp|icmp|8))?",
+        ) {
+            match parse(&text) {
+                Ok(policy) => {
+                    let words: Vec<String> = policy.clone().into();
+                    prop_assert_eq!(EgressPolicy::parse(&words), Ok(policy));
+                }
+                Err(problems) => {
+                    prop_assert!(problems.iter().all(|line| line.starts_with("--egress")));
+                }
+            }
+        }
     }
 }

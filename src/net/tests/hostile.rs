@@ -1,6 +1,7 @@
 //! A guest that means harm, or is broken: nothing panics, and nothing grows without end.
 
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::time::Instant;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -12,7 +13,7 @@ use crate::net::link::{Frame, Peer};
 use crate::net::plan::{GATEWAY_MAC, GATEWAY_V4, GUEST_MAC, GUEST_V4};
 use crate::net::wire::{self, Addressed, Tcp, flag};
 use crate::net::{Network, Setup};
-use crate::spec::Egress;
+use crate::spec::{Carrier, Egress, EgressPolicy};
 
 /// A segment with anything in it, to the resolver's port or to another.
 fn segments() -> impl Strategy<Value = Tcp<'static>> {
@@ -108,6 +109,44 @@ fn answers_that_nobody_takes_are_lost() {
     let mut frame = Frame::default();
     let given = std::iter::from_fn(|| guest.network.give(&mut frame).then_some(())).count();
     assert_eq!(given, 256);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn answers_of_any_bytes_are_survived_and_none_opens_what_is_not_asked_for(
+        answers in vec(vec(any::<u8>(), 0..100), 1..10),
+    ) {
+        let resolver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let setup = Setup {
+            egress: EgressPolicy::parse(&["allow:a.example".to_owned()]).unwrap(),
+            servers: vec![resolver.local_addr().unwrap()],
+            ..Setup::default()
+        };
+        let mut guest = Guest::of(Network::new(setup, 100).unwrap());
+        let asked = query("a.example", 1);
+        guest.datagram(GATEWAY_V4.into(), 53, &asked);
+        let mut heard = [0; 512];
+        let (len, from) = resolver.recv_from(&mut heard).unwrap();
+        for bytes in answers {
+            // As they are, and behind the head of an answer to another question.
+            resolver.send_to(&bytes, from).unwrap();
+            let mut answer = heard[..len].to_vec();
+            answer[2] |= 0x80;
+            answer[7] = 3;
+            answer[13] = b'b';
+            resolver.send_to(&[answer, bytes].concat(), from).unwrap();
+        }
+        guest.network.poll().unwrap();
+        let mut frame = Frame::default();
+        while guest.network.give(&mut frame) {}
+        for number in 0..=255 {
+            let address = SocketAddr::from(([number, number, 1, 1], 80));
+            let verdict = guest.network.policy.judge(Carrier::Tcp, address, Instant::now());
+            prop_assert!(!verdict.allows);
+        }
+    }
 }
 
 #[test]
