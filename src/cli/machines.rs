@@ -164,6 +164,7 @@ fn host_config(record: &Record) -> Value {
         "Memory": record.resolved.memory,
         "NanoCpus": record.resolved.cpus.nano(),
         "NetworkMode": record.request.network.unwrap_or_default(),
+        "PublishAllPorts": request.publish_all,
         "ReadonlyRootfs": request.read_only,
         "Tmpfs": tmpfs.collect::<Map<_, _>>(),
         "Ulimits": request.ulimits,
