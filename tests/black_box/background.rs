@@ -304,6 +304,66 @@ fn a_client_that_is_killed_at_any_moment_leaves_the_truth() {
     }
 }
 
+/// Milliseconds after its beginning at which somebody of a run is killed.
+fn moments(wall: Wall) -> Vec<u64> {
+    match wall {
+        Wall::Container => (0..96).step_by(8).collect(),
+        Wall::Vm => vec![30, 300, 2000],
+    }
+}
+
+#[test]
+fn whoever_is_killed_at_any_moment_the_rest_tell_the_truth_and_go() {
+    for wall in WALLS {
+        let husk = Husk::fresh().behind(wall);
+        well(husk.say(&["run", "--rm", "busybox", "true"]));
+        for moment in moments(wall) {
+            // The client, its keeper, and whoever works for that: each of them once.
+            let mut victim = 0;
+            while kill_one(&husk, moment, victim) {
+                victim += 1;
+            }
+        }
+    }
+}
+
+/// Begins a run, and kills the process number `victim` of it after so many milliseconds; whether there was one.
+fn kill_one(husk: &Husk, moment: u64, victim: usize) -> bool {
+    let mut client = husk.start(&["run", "-d", "--name", "web", "busybox", "sleep", "1000"]);
+    sleep(Duration::from_millis(moment));
+    let mut found: Vec<u32> = processes(husk)
+        .iter()
+        .map(|pid| pid.parse().unwrap())
+        .collect();
+    found.sort_unstable();
+    let killed = found.get(victim).map(|pid| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let pid = rustix::process::Pid::from_raw((*pid).try_into().unwrap()).unwrap();
+        // It may have ended by itself.
+        let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        format!("{} after {moment} ms", name.trim())
+    });
+    let begun = Instant::now();
+    while client.try_wait().unwrap().is_none() {
+        let waits = begun.elapsed();
+        assert!(waits < Duration::from_secs(60), "{killed:?}: it waits");
+        sleep(Duration::from_millis(5));
+    }
+    let list = || well(husk.say(&["ps", "-a", "--format", "{{.Names}} {{.State}}"]));
+    let known = list();
+    let legal = ["", "web created\n", "web running\n", "web exited\n"];
+    assert!(legal.contains(&known.as_str()), "{killed:?}: {known}");
+    if known == "web running\n" {
+        let runs = husk.say(&["exec", "web", "true"]).status == 0;
+        assert!(runs || list() != known, "{killed:?}: nobody runs");
+    }
+    if !known.is_empty() {
+        well(husk.say(&["rm", "-f", "web"]));
+    }
+    nothing_is_left(husk);
+    killed.is_some()
+}
+
 #[test]
 fn of_many_processes_that_want_a_name_one_gets_it() {
     let husk = container();

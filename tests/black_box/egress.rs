@@ -1,4 +1,4 @@
-//! Whom a machine reaches by rules: by address, by port, and by name.
+//! Whom a workload reaches by rules, behind each wall: by address, by port, and by name.
 //!
 //! Names are those of a resolver of this test's own, at port 53 of an address of this host's; only a husk that is started
 //! in a mount namespace with another /etc/resolv.conf asks it.
@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use crate::husk::{Husk, Said, said, skip};
-use crate::network::{address, web};
+use crate::husk::{Husk, Said, Wall, said, skip};
+use crate::network::{address, behind_each, web};
 
 /// Answers queries for addresses as `find` does, and notes the names.
 fn resolver(
@@ -82,6 +82,17 @@ fn names_lead_to_the_addresses_that_were_told_for_them_and_nowhere_else() {
         "host.test" => Some(Ipv4Addr::LOCALHOST),
         _ => None,
     });
+    for husk in behind_each() {
+        asked.lock().unwrap().clear();
+        ask_for_names(&husk, address);
+        let mut asked = asked.lock().unwrap().clone();
+        asked.sort();
+        asked.dedup();
+        assert_eq!(asked, ["host.test", "inside.test", "page.test"]);
+    }
+}
+
+fn ask_for_names(husk: &Husk, address: Ipv4Addr) {
     let at = web(address, b"page\n".to_vec());
     let port = at.port();
     let rules = format!("allow:page.test:{port}/tcp,allow:inside.test,allow:host.test");
@@ -95,9 +106,8 @@ fn names_lead_to_the_addresses_that_were_told_for_them_and_nowhere_else() {
         last nc -w 9 page.test 9; last ping -c 1 -W 9 page.test | grep -c '100% packet loss'
         last nc -w 9 10.117.107.1 53"
     );
-    let husk = Husk::shared();
     let args = ["run", "--egress", &rules, "busybox", "sh", "-c", &script];
-    let ran = run_with_resolver(&husk, address, &args);
+    let ran = run_with_resolver(husk, address, &args);
     let out = ran.out();
     let unreached = format!("remote host ({address}): No route to host");
     let lines: Vec<_> = out.lines().collect();
@@ -109,10 +119,6 @@ fn names_lead_to_the_addresses_that_were_told_for_them_and_nowhere_else() {
     assert!(lines[8].contains("No route to host"), "{out}");
     assert_eq!(lines[9], "1", "{out}");
     assert!(lines[10].contains("refused"), "{out}");
-    let mut asked = asked.lock().unwrap().clone();
-    asked.sort();
-    asked.dedup();
-    assert_eq!(asked, ["host.test", "inside.test", "page.test"]);
 }
 
 #[test]
@@ -132,15 +138,15 @@ fn rules_are_of_addresses_and_ports_and_the_first_one_holds() {
         "ping -c 1 -W 9 {address} | grep -o '1 packets transmitted, . '; \
          wget -O- 'http://[2001:db8::1]:2/' 2>&1 | tail -n 1"
     );
-    let out = Husk::shared().shell(
-        &flags.each_ref().map(String::as_str),
-        &(script(open) + &script(closed) + &rest),
-    );
-    let lines: Vec<_> = out.lines().collect();
-    assert!(lines[0].contains("written to stdout"), "{out}");
-    assert!(lines[1].contains("No route to host"), "{out}");
-    assert_eq!(lines[2], "1 packets transmitted, 0 ", "{out}");
-    assert!(lines[3].contains("Permission denied"), "{out}");
+    let flags = flags.each_ref().map(String::as_str);
+    for husk in behind_each() {
+        let out = husk.shell(&flags, &(script(open) + &script(closed) + &rest));
+        let lines: Vec<_> = out.lines().collect();
+        assert!(lines[0].contains("written to stdout"), "{out}");
+        assert!(lines[1].contains("No route to host"), "{out}");
+        assert_eq!(lines[2], "1 packets transmitted, 0 ", "{out}");
+        assert!(lines[3].contains("Permission denied"), "{out}");
+    }
 }
 
 #[test]
@@ -190,8 +196,12 @@ fn what_was_tried_is_told_while_it_runs_and_when_it_has_ended() {
     let Some(address) = address() else {
         return skip("this host has no address but its loopback");
     };
+    behind_each().for_each(|husk| try_several(husk.wall(), address));
+}
+
+fn try_several(wall: Wall, address: Ipv4Addr) {
+    let husk = Husk::fresh().behind(wall);
     let at = web(address, b"page\n".to_vec());
-    let husk = Husk::fresh();
     let rules = format!("deny:{address}:9,allow:{address}");
     let script = format!(
         "wget -qO- http://{at}/; nc -w 9 {address} 9; nc -w 9 192.168.250.1 80
@@ -241,8 +251,12 @@ fn limits_hold_and_are_told() {
     let Some(address) = address() else {
         return skip("this host has no address but its loopback");
     };
+    behind_each().for_each(|husk| limit(husk.wall(), address));
+}
+
+fn limit(wall: Wall, address: Ipv4Addr) {
+    let husk = Husk::fresh().behind(wall);
     let at = web(address, vec![b'x'; 200_000]);
-    let husk = Husk::fresh();
     let flags = [
         "--net-rate",
         "50k",

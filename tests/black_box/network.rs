@@ -50,7 +50,7 @@ fn make_address() -> Option<Ipv4Addr> {
 }
 
 /// husk behind each wall that has a network here.
-fn behind_each() -> impl Iterator<Item = Husk> {
+pub fn behind_each() -> impl Iterator<Item = Husk> {
     let gives = gives_containers_a_network();
     Husk::behind_each().filter(move |husk| husk.wall() == Wall::Vm || gives)
 }
