@@ -218,8 +218,14 @@ impl Machines {
 
     /// Takes a machine that no keeper has; `None` when one has it.
     pub fn hold(&self, machine: Machine) -> Result<Option<Held>, Error> {
-        let Some(lock) = machine.folder.try_lock()? else {
-            return Ok(None);
+        let lock = match machine.folder.try_lock() {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Ok(None),
+            // Its folder is gone, and so is the machine.
+            Err(Error::Disk { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(no_such(machine.record.id.short()));
+            }
+            Err(error) => return Err(error),
         };
         // It may have been removed, or started and ended, before the lock was ours.
         let id = machine.record.id;

@@ -230,10 +230,11 @@ fn a_machine_that_was_to_be_removed_is_whatever_ends_it() {
     let husk = container();
     let sleep_long = ["busybox", "sleep", "1000"];
     let words = ["run", "-d", "--rm", "--name", "web"];
-    for end in ["stop", "kill", "keeper"] {
+    for end in ["stop", "kill", "rm", "keeper"] {
         well(husk.say(&[&words[..], &sleep_long].concat()));
         match end {
             "keeper" => kill(&pid(&husk, "web")),
+            "rm" => assert_eq!(well(husk.say(&["rm", "-f", "web"])), "web\n"),
             "stop" => assert_eq!(well(husk.say(&["stop", "-t", "0", "web"])), "web\n"),
             verb => assert_eq!(well(husk.say(&[verb, "web"])), "web\n"),
         }
