@@ -7,11 +7,9 @@ use super::layout::{COMMAND_LINE, COMMAND_LINE_MAX};
 use crate::kvm::Flavour;
 use crate::kvm::memory::GAP_START;
 
-/// The console is the serial port, for panics: each character is an exit. A panic or a reboot ends
-/// the machine by the keyboard controller, the one port that needs no ACPI. The root is the stitched
-/// disk, and init is on it.
-const ALWAYS: &str = "console=ttyS0 reboot=k panic=-1 root=/dev/vda ro rootfstype=erofs init=/init \
-    husk.lean";
+/// A panic or a reboot ends the machine by the keyboard controller, the one port that needs no ACPI. The
+/// root is the stitched disk, and init is on it.
+const ALWAYS: &str = "reboot=k panic=-1 root=/dev/vda ro rootfstype=erofs init=/init husk.lean";
 
 /// One CPU needs no lock prefixes rewritten, because its kernel need not lose them.
 const UNIPROCESSOR: &str = "noreplace-smp";
@@ -30,9 +28,28 @@ const NO_BOUNCE_BUFFERS: &str = "swiotlb=noforce";
 const SOFTWARE: &str = "husk.softkvm husk.ticks=20 clearcpuid=297,580,151,141,308,321,323 \
     mitigations=off rodata=off";
 
+/// The console is the serial port.
+const CONSOLE: &str = "console=ttyS0";
+
 /// Nobody reads the kernel's messages: only panics reach the console, and nothing below a warning is
 /// composed before init runs.
 const SILENT: &str = "loglevel=1 husk.quiet";
+
+/// For panics the console of the early boot will do, which writes to the port and knows nothing of it. The driver
+/// that comes later asks the port what it is: 60 exits, and 75 pages of the guest's for terminals that nobody
+/// opens.
+const EARLY_CONSOLE: &str = "earlycon=uart8250,io,0x3f8 keep_bootcon 8250.nr_uarts=0";
+
+/// What a kernel says on its console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speech {
+    /// Everything.
+    Everything,
+    /// Why it panics.
+    Panics,
+    /// The same, of a kernel that may have programs which look for a terminal on the port.
+    PanicsOfForeign,
+}
 
 /// A window of registers and its interrupt line.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +71,7 @@ pub struct CommandLine {
 
 impl CommandLine {
     /// What a guest with so many CPUs and bytes of memory gets on this flavour of KVM.
-    pub fn new(flavour: Flavour, cpus: u8, memory: u64, verbose: bool) -> Self {
+    pub fn new(flavour: Flavour, cpus: u8, memory: u64, speech: Speech) -> Self {
         let mut line = Self {
             text: ALWAYS.to_owned(),
             devices: Vec::new(),
@@ -68,7 +85,13 @@ impl CommandLine {
         if memory > GAP_START {
             line.push(NO_BOUNCE_BUFFERS);
         }
-        line.push(if verbose { "ignore_loglevel" } else { SILENT });
+        for words in match speech {
+            Speech::Everything => [CONSOLE, "ignore_loglevel"],
+            Speech::Panics => [EARLY_CONSOLE, SILENT],
+            Speech::PanicsOfForeign => [CONSOLE, SILENT],
+        } {
+            line.push(words);
+        }
         line
     }
 

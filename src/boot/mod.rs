@@ -14,7 +14,7 @@ mod layout;
 mod mptable;
 mod zero_page;
 
-pub use cmdline::{CommandLine, MmioDevice};
+pub use cmdline::{CommandLine, MmioDevice, Speech};
 pub use cpu::enter;
 pub use error::Error;
 pub use initrd::{Loaded as Initrd, load as load_initrd};

@@ -14,7 +14,7 @@ use super::machine::{Built, Machine, Wired, clone_event};
 use super::slots::slot;
 use super::uplink::Report;
 use super::vcpu_thread::VcpuThread;
-use crate::boot::{self, CommandLine, Hardware, Initrd, Loaded};
+use crate::boot::{self, CommandLine, Hardware, Initrd, Loaded, Speech};
 use crate::devices::virtio::QUEUE_NOTIFY;
 use crate::devices::virtio::blk::{Block, Sparse, Stitched, WritableBlock};
 use crate::devices::virtio::device::Device;
@@ -98,7 +98,12 @@ pub fn build(
     if let Some(setup) = parts.network {
         devices.push(Box::new(connect(setup)?));
     }
-    let mut command_line = CommandLine::new(flavour, cpus, spec.memory, spec.verbose_console);
+    let speech = match (spec.verbose_console, spec.kernel_is_foreign) {
+        (true, _) => Speech::Everything,
+        (false, true) => Speech::PanicsOfForeign,
+        (false, false) => Speech::Panics,
+    };
+    let mut command_line = CommandLine::new(flavour, cpus, spec.memory, speech);
     let (mmio, transports) = wire_devices(&vm, &mem, devices, &mut command_line)?;
     if spec.written.is_some() {
         command_line.push(WRITTEN);
