@@ -459,6 +459,7 @@ fn build_job(spec: &RunSpec, network: Option<Interface>) -> Result<Job, Error> {
             .map(|path| path.clone().into_bytes())
             .collect(),
         shares: mounts::places(&spec.mounts),
+        most_tasks: spec.tasks,
         probe: spec.probe,
         network,
         process: spec.process.clone(),

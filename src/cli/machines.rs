@@ -9,7 +9,7 @@ use super::Status as ExitStatus;
 use super::output::{Failure, say};
 use crate::machines::{Error, Machine, Machines, Record, State, Status, Wellness};
 use crate::run;
-use crate::spec::{Published, Restart, STOP_TIMEOUT, Signal, Wall, time};
+use crate::spec::{Published, Restart, STOP_TIMEOUT, Signal, Wall, parse_tasks, time};
 
 /// Something that a user asked for cannot be had; docker's number for it.
 pub const REFUSED: u8 = 1;
@@ -163,6 +163,8 @@ fn host_config(record: &Record) -> Value {
         "RestartPolicy": { "Name": lifecycle.restart.name(), "MaximumRetryCount": most },
         "Memory": record.resolved.memory,
         "NanoCpus": record.resolved.cpus.nano(),
+        // Docker's null is no limit.
+        "PidsLimit": request.pids_limit.as_deref().and_then(|text| parse_tasks(text).ok()?),
         "NetworkMode": record.request.network.unwrap_or_default(),
         "PublishAllPorts": request.publish_all,
         "ReadonlyRootfs": request.read_only,

@@ -35,6 +35,9 @@ pub struct Workload {
     /// CPUs, and parts of one, like 2 or 0.5 [default: 1]
     #[arg(long, value_name = "N")]
     cpus: Option<String>,
+    /// Most processes and threads of the workload at once, like 100; -1 is no limit
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pids_limit: Option<String>,
     /// Keep what is written to the root file system on a disk of this size, like 10g, not in memory
     #[arg(long, value_name = "SIZE")]
     disk: Option<String>,
@@ -93,6 +96,7 @@ impl Workload {
             hostname: self.hostname.clone(),
             memory: self.memory.clone(),
             cpus: self.cpus.clone(),
+            pids_limit: self.pids_limit.clone(),
             disk: self.disk.clone(),
             network: self.network.map(Into::into),
             egress: self.egress.clone(),
@@ -114,6 +118,7 @@ impl Workload {
         let mut words = Words::default();
         words.value("--memory", Some(memory.to_string()));
         words.value("--cpus", Some(cpus.to_string()));
+        words.value("--pids-limit", self.pids_limit.as_ref());
         words.values("--tmpfs", &self.tmpfs);
         words.values("--ulimit", &self.ulimit);
         words.value("--disk", self.disk.as_ref());

@@ -24,6 +24,9 @@ const PARENT: &str = "husk";
 /// one makes a group longer to create and to remove.
 const USED: [&str; 2] = ["cpu", "memory"];
 
+/// What only some of them are limited by.
+const COUNTS_TASKS: &str = "pids";
+
 /// What a group of the unified tree hands down to those below it (cgroups(7)).
 const HANDED_DOWN: &str = "cgroup.subtree_control";
 
@@ -52,13 +55,15 @@ pub struct Cgroups {
     pub swap: bool,
     /// `--cpus` is enforced.
     pub cpu: bool,
+    /// `--pids-limit` is enforced, where somebody asked for it.
+    pub tasks: bool,
     /// Devices are told apart.
     pub devices: bool,
 }
 
 impl Cgroups {
-    /// What this host lets us use.
-    pub fn find(rootless: bool) -> Self {
+    /// What this host lets us use of what is `asked` for.
+    pub fn find(rootless: bool, asked: Asked) -> Self {
         let kind = if rootless || !is_writable() {
             Kind::Absent
         } else if statfs(ROOT).is_ok_and(|stat| stat.f_type == CGROUP2_MAGIC) {
@@ -68,7 +73,7 @@ impl Cgroups {
         };
         let has = |file: &str| Path::new(ROOT).join(file).exists();
         let controllers = match kind {
-            Kind::Unified => hand_down(),
+            Kind::Unified => hand_down(asked),
             Kind::PerController | Kind::Absent => String::new(),
         };
         let unified = |name: &str| lists(&controllers, name);
@@ -86,6 +91,7 @@ impl Cgroups {
                 Kind::Absent => false,
             },
             cpu: each("cpu"),
+            tasks: each(COUNTS_TASKS),
             // The unified tree has no such controller: a filter takes its place, which is not made here.
             devices: kind == Kind::PerController && has("devices"),
         }
@@ -100,6 +106,8 @@ impl Cgroups {
         let lacks = [
             (self.memory, asked.memory, "--memory"),
             (self.cpu, asked.cpus, "--cpus"),
+            // Without being asked for there is no such limit.
+            (self.tasks || !asked.tasks, asked.tasks, "--pids-limit"),
         ];
         let lacks = lacks.into_iter().filter(|(has, ..)| !has);
         let lacks = lacks.map(|(_, asked, flag)| Missing {
@@ -122,17 +130,18 @@ pub fn make(id: &str) {
     let _told_later = fs::create_dir(below(Path::new(ROOT), id));
 }
 
-/// Has the unified tree hand down what it can of the controllers that are used, as far as husk's
+/// Has the unified tree hand down what it can of the controllers that are used for what is `asked`, as far as husk's
 /// containers; which ones it does. What is handed down already is not asked for again: the kernel
 /// would wait for groups that are on their way out.
-fn hand_down() -> String {
+fn hand_down(asked: Asked) -> String {
     let parent = Path::new(ROOT).join(PARENT);
     // There already, or it cannot be made, and the runtime says why.
     let _told_later = fs::create_dir(&parent);
     for group in [Path::new(ROOT), &parent] {
         let file = group.join(HANDED_DOWN);
         let given = fs::read_to_string(&file).unwrap_or_default();
-        for name in USED.into_iter().filter(|name| !lists(&given, name)) {
+        let used = USED.into_iter().chain(asked.tasks.then_some(COUNTS_TASKS));
+        for name in used.filter(|name| !lists(&given, name)) {
             // Absent, or not ours to give: it is missing from what is read below.
             let _not_given = fs::write(&file, format!("+{name}"));
         }

@@ -44,7 +44,7 @@ pub fn run(
     let around = Surroundings {
         rootless: entered.rootless,
         ids: entered.ids,
-        cgroups: Cgroups::find(entered.rootless),
+        cgroups: Cgroups::find(entered.rootless, spec.asked),
     };
     let mut missing = entered.missing;
     missing.extend(around.cgroups.missing(spec.asked));

@@ -38,6 +38,8 @@ pub struct Asked {
     pub memory: bool,
     /// `--cpus`.
     pub cpus: bool,
+    /// `--pids-limit`.
+    pub tasks: bool,
 }
 
 /// Something that this host does not give.
@@ -70,7 +72,7 @@ pub struct ContainerSpec {
     pub memory: u64,
     /// CPUs' worth of time.
     pub cpus: Cpus,
-    /// Which of the two were asked for.
+    /// Which of these, and of the job's, were asked for.
     pub asked: Asked,
     /// What both walls do with a root, and the workload.
     pub job: Job,

@@ -47,6 +47,15 @@ pub fn parse_limit(text: &str) -> Result<Limit, String> {
     })
 }
 
+/// Parses `--pids-limit`: a number; 0 and -1 are no limit, as docker has it.
+pub fn parse_tasks(text: &str) -> Result<Option<u32>, String> {
+    let wrong = || format!("--pids-limit `{text}`: write a number, like 100, or -1 for no limit");
+    match text.parse::<i64>().map_err(|_| wrong())? {
+        -1 | 0 => Ok(None),
+        number => u32::try_from(number).map(Some).map_err(|_| wrong()),
+    }
+}
+
 /// The name of `RLIMIT_` number `resource`, as `--ulimit` takes it; empty if there is none.
 pub fn limit_name(resource: u32) -> &'static str {
     let named = RESOURCES.iter().find(|(_, number)| *number == resource);

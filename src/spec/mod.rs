@@ -40,7 +40,7 @@ pub use environment::{merge as merge_environment, name_terminal};
 pub use exec::Exec;
 pub use health::{HealthCheck, HealthRequest, ImageHealth};
 pub use lifecycle::{Backoff, Lifecycle, Restart, STOP_TIMEOUT};
-pub use limits::limit_name;
+pub use limits::{limit_name, parse_tasks};
 pub use machine::{Piece, Share, VmNetwork, VmSpec, Written};
 pub use mounts::{Mount, Origin, Owner, anchor_mount, anchor_volume, check_volume_name};
 pub use network::{

@@ -67,6 +67,9 @@ pub struct RunRequest {
     /// CPUs as typed.
     #[serde(skip_serializing_if = "is_default")]
     pub cpus: Option<String>,
+    /// Most processes and threads as typed.
+    #[serde(skip_serializing_if = "is_default")]
+    pub pids_limit: Option<String>,
     /// Size of a disk for what is written to the root file system, as typed.
     #[serde(skip_serializing_if = "is_default")]
     pub disk: Option<String>,

@@ -63,7 +63,9 @@ pub struct RunSpec {
     pub disk: Option<u64>,
     /// CPUs.
     pub cpus: Cpus,
-    /// Which of the two were asked for.
+    /// Most processes and threads of the workload at once; `None` for as many as there is room for.
+    pub tasks: Option<u32>,
+    /// Which of these were asked for.
     pub asked: Asked,
     /// What it sees of the world.
     pub networking: Networking,
@@ -127,6 +129,12 @@ impl RunSpec {
         let disk = problems.take(disk).flatten();
         let cpus = request.cpus.as_deref().map(Cpus::parse).transpose();
         let cpus = problems.take(cpus).flatten();
+        let tasks = request
+            .pids_limit
+            .as_deref()
+            .map(limits::parse_tasks)
+            .transpose();
+        let tasks = problems.take(tasks).flatten().flatten();
         if request.initrd.is_some() && request.kernel.is_none() {
             let needs = "--initrd needs --kernel: the embedded kernel takes no initial RAM disk";
             problems.0.push(needs.to_owned());
@@ -148,6 +156,7 @@ impl RunSpec {
             asked: Asked {
                 memory: request.memory.is_some(),
                 cpus: request.cpus.is_some(),
+                tasks: tasks.is_some(),
             },
             name,
             files: guest_files(&hostname),
@@ -161,6 +170,7 @@ impl RunSpec {
             memory: memory.unwrap_or(DEFAULT_MEMORY),
             disk,
             cpus: cpus.unwrap_or_default(),
+            tasks,
             networking,
             kernel: request.kernel,
             initrd: request.initrd,

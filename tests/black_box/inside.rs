@@ -1,6 +1,6 @@
 //! What a workload finds around it: what a container would have given it.
 
-use crate::husk::Husk;
+use crate::husk::{Husk, skip};
 
 #[test]
 fn the_machine_looks_like_a_container() {
@@ -90,6 +90,29 @@ fn cpus_and_memory_are_real() {
     let numbers: Vec<u32> = out.lines().map(|line| line.parse().unwrap()).collect();
     assert_eq!(numbers[0], 2);
     assert!((230..=300).contains(&numbers[1]), "{} MiB", numbers[1]);
+}
+
+#[test]
+fn processes_are_as_many_as_was_said() {
+    let script = "for number in 1 2 3 4 5 6; do sleep 1000 & echo $number; done";
+    for husk in Husk::behind_each() {
+        let flags = ["run", "--rm", "--pids-limit", "5"];
+        let command = ["busybox", "sh", "-c", script];
+        let said = husk.say(&[&flags[..], &command].concat());
+        if said
+            .stderr
+            .contains("--pids-limit of a container is not enforced")
+        {
+            skip("this host lets nobody bound the processes of a container");
+            continue;
+        }
+        // The shell is one of them.
+        let expected = (2, "1\n2\n3\n4\n".to_owned());
+        assert_eq!((said.status, said.out()), expected, "{}", said.stderr);
+        assert!(said.stderr.contains("can't fork"), "{}", said.stderr);
+    }
+    let refused = Husk::shared().say(&["run", "--pids-limit", "few", "busybox"]);
+    refused.is_one_clear_line(&["--pids-limit `few`"]);
 }
 
 #[test]

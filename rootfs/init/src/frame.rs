@@ -323,6 +323,7 @@ mod tests {
                 }),
             }),
             probe: true,
+            most_tasks: Some(100),
             process: Process {
                 argv: vec![b"sh".to_vec(), b"\xff\xfe".to_vec()],
                 env: vec![b"A=b".to_vec()],

@@ -26,6 +26,8 @@ pub struct Job {
     pub volumes: Vec<Vec<u8>>,
     /// The host's files, by their places: number N is number N of the machine's file system device.
     pub shares: Vec<Share>,
+    /// Most processes and threads that the workload may be at once, if that is bounded.
+    pub most_tasks: Option<u32>,
     /// Whether the disk has the probe, which is to be at [`PROBE_PATH`] of the image too, read-only.
     pub probe: bool,
     /// The machine's place on its network, if it has one.
@@ -156,6 +158,8 @@ impl Job {
             out.bytes(&share.path);
             out.bool(share.read_only);
         });
+        // None at all is no number that anybody could mean.
+        out.u32(self.most_tasks.unwrap_or(0));
         out.bool(self.probe);
         out.bool(self.network.is_some());
         if let Some(interface) = &self.network {
@@ -190,6 +194,7 @@ impl Job {
                     read_only: from.bool()?,
                 })
             })?,
+            most_tasks: Some(from.u32()?).filter(|most| *most > 0),
             probe: from.bool()?,
             network: match from.bool()? {
                 true => Some(Interface::read(from)?),

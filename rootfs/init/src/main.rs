@@ -19,6 +19,7 @@ mod sessions;
 mod shares;
 mod spawn;
 mod stream;
+mod tasks;
 mod terminal;
 mod vsock;
 

@@ -13,7 +13,7 @@ use crate::control::{Control, Stop};
 use crate::kmsg::Kmsg;
 use crate::session::WORKLOAD;
 use crate::sessions::Sessions;
-use crate::{identity, mounts, probe, root, shares};
+use crate::{identity, mounts, probe, root, shares, tasks};
 use husk_init::sys::{self, mount, process};
 use husk_init::{files, network};
 
@@ -55,6 +55,9 @@ fn live(control: &mut Control, prepared: Result<OwnedFd, Failure>) -> Result<(),
     if let Some(interface) = &job.network {
         network::join(interface)?;
         network::open_to_all(&job.process.user);
+    }
+    if let Some(most) = job.most_tasks {
+        tasks::bound(most)?;
     }
     shares::make_places(&job)?;
     if job.probe {
