@@ -2,6 +2,7 @@
 //! image's configuration become a spec, the spec becomes a machine or a container, and that runs the
 //! job. Both walls get the same job.
 
+mod affinity;
 mod callers;
 pub mod changes;
 mod embedded;
@@ -38,8 +39,8 @@ use crate::machines;
 use crate::sessions::Stdio;
 use crate::spec::sentence::sentence;
 use crate::spec::{
-    Attempt, ContainerSpec, Cpus, EgressPolicy, Ending, FORWARDED, Missing, OciRuntime, RunRequest,
-    RunSpec, Signal, SpecError, VmSpec, Wall,
+    Attempt, ContainerSpec, CpuList, Cpus, EgressPolicy, Ending, FORWARDED, Missing, OciRuntime,
+    RunRequest, RunSpec, Signal, SpecError, VmSpec, Wall,
 };
 use crate::sys::signals;
 use crate::timeline::{Phase, Timeline};
@@ -149,6 +150,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A processor that is not there, or not for this process.
+    #[error(
+        "--cpuset-cpus: CPU {number} is not among those that husk may use here; taskset -pc $$ lists them"
+    )]
+    NoSuchCpu {
+        /// Its number.
+        number: usize,
+    },
     /// A run without a machine.
     #[error("the run has no machine that it belongs to")]
     Unregistered,
@@ -204,6 +213,12 @@ fn run_once(
     life: &mut Life,
     tell: impl FnMut(&Missing),
 ) -> Result<Outcome, Error> {
+    // Before anything is started that is to be there too. A list that is none is told with all other mistakes.
+    let cpuset = request.cpuset_cpus.as_deref().map(CpuList::parse);
+    cpuset
+        .into_iter()
+        .flatten()
+        .try_for_each(|list| affinity::bind(&list))?;
     match request.wall.clone() {
         Wall::Vm => run_machine(reference, request, life),
         Wall::Container(runtime) => run_container(reference, request, runtime, life, tell),
@@ -343,6 +358,7 @@ fn run_container(
         written: written.as_ref().map(|written| written.path().to_owned()),
         memory: spec.memory,
         cpus: spec.cpus,
+        cpuset: spec.cpuset.clone(),
         asked: spec.asked,
         job: build_job(&spec, None)?,
         timeout: spec.timeout,

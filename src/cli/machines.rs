@@ -163,6 +163,7 @@ fn host_config(record: &Record) -> Value {
         "RestartPolicy": { "Name": lifecycle.restart.name(), "MaximumRetryCount": most },
         "Memory": record.resolved.memory,
         "NanoCpus": record.resolved.cpus.nano(),
+        "CpusetCpus": request.cpuset_cpus.as_deref().unwrap_or_default(),
         // Docker's null is no limit.
         "PidsLimit": request.pids_limit.as_deref().and_then(|text| parse_tasks(text).ok()?),
         "NetworkMode": record.request.network.unwrap_or_default(),

@@ -35,6 +35,9 @@ pub struct Workload {
     /// CPUs, and parts of one, like 2 or 0.5 [default: 1]
     #[arg(long, value_name = "N")]
     cpus: Option<String>,
+    /// The host's CPUs that it may use, like 0-3,5 [default: all]
+    #[arg(long, value_name = "LIST")]
+    cpuset_cpus: Option<String>,
     /// Most processes and threads of the workload at once, like 100; -1 is no limit
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pids_limit: Option<String>,
@@ -96,6 +99,7 @@ impl Workload {
             hostname: self.hostname.clone(),
             memory: self.memory.clone(),
             cpus: self.cpus.clone(),
+            cpuset_cpus: self.cpuset_cpus.clone(),
             pids_limit: self.pids_limit.clone(),
             disk: self.disk.clone(),
             network: self.network.map(Into::into),
@@ -118,6 +122,7 @@ impl Workload {
         let mut words = Words::default();
         words.value("--memory", Some(memory.to_string()));
         words.value("--cpus", Some(cpus.to_string()));
+        words.value("--cpuset-cpus", self.cpuset_cpus.as_ref());
         words.value("--pids-limit", self.pids_limit.as_ref());
         words.values("--tmpfs", &self.tmpfs);
         words.values("--ulimit", &self.ulimit);

@@ -24,8 +24,9 @@ const PARENT: &str = "husk";
 /// one makes a group longer to create and to remove.
 const USED: [&str; 2] = ["cpu", "memory"];
 
-/// What only some of them are limited by.
-const COUNTS_TASKS: &str = "pids";
+/// What only some of them are limited by, who asked for it.
+const TASKS: &str = "pids";
+const CPUSET: &str = "cpuset";
 
 /// What a group of the unified tree hands down to those below it (cgroups(7)).
 const HANDED_DOWN: &str = "cgroup.subtree_control";
@@ -55,6 +56,8 @@ pub struct Cgroups {
     pub swap: bool,
     /// `--cpus` is enforced.
     pub cpu: bool,
+    /// `--cpuset-cpus` is enforced, where somebody asked for it.
+    pub cpuset: bool,
     /// `--pids-limit` is enforced, where somebody asked for it.
     pub tasks: bool,
     /// Devices are told apart.
@@ -91,7 +94,8 @@ impl Cgroups {
                 Kind::Absent => false,
             },
             cpu: each("cpu"),
-            tasks: each(COUNTS_TASKS),
+            cpuset: each(CPUSET),
+            tasks: each(TASKS),
             // The unified tree has no such controller: a filter takes its place, which is not made here.
             devices: kind == Kind::PerController && has("devices"),
         }
@@ -106,8 +110,9 @@ impl Cgroups {
         let lacks = [
             (self.memory, asked.memory, "--memory"),
             (self.cpu, asked.cpus, "--cpus"),
-            // Without being asked for there is no such limit.
-            (self.tasks || !asked.tasks, asked.tasks, "--pids-limit"),
+            // Without being asked for there are no such limits.
+            (self.cpuset || !asked.cpuset, true, "--cpuset-cpus"),
+            (self.tasks || !asked.tasks, true, "--pids-limit"),
         ];
         let lacks = lacks.into_iter().filter(|(has, ..)| !has);
         let lacks = lacks.map(|(_, asked, flag)| Missing {
@@ -140,7 +145,11 @@ fn hand_down(asked: Asked) -> String {
     for group in [Path::new(ROOT), &parent] {
         let file = group.join(HANDED_DOWN);
         let given = fs::read_to_string(&file).unwrap_or_default();
-        let used = USED.into_iter().chain(asked.tasks.then_some(COUNTS_TASKS));
+        let wanted = [(asked.tasks, TASKS), (asked.cpuset, CPUSET)];
+        let wanted = wanted
+            .iter()
+            .filter_map(|(asked, name)| asked.then_some(*name));
+        let used = USED.into_iter().chain(wanted);
         for name in used.filter(|name| !lists(&given, name)) {
             // Absent, or not ours to give: it is missing from what is read below.
             let _not_given = fs::write(&file, format!("+{name}"));

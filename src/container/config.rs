@@ -228,6 +228,9 @@ fn resources(spec: &ContainerSpec, cgroups: Cgroups) -> Value {
         let quota = spec.cpus.of_all(PERIOD);
         resources["cpu"] = json!({"quota": quota, "period": PERIOD});
     }
+    if let (true, Some(list)) = (cgroups.cpuset, &spec.cpuset) {
+        resources["cpu"]["cpus"] = json!(list.to_string());
+    }
     if let (true, Some(most)) = (cgroups.tasks, spec.job.most_tasks) {
         resources["pids"] = json!({"limit": most});
     }

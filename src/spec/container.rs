@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::words;
 
+use super::cpu_list::CpuList;
 use super::cpus::Cpus;
 use super::machine::Share;
 
@@ -38,6 +39,8 @@ pub struct Asked {
     pub memory: bool,
     /// `--cpus`.
     pub cpus: bool,
+    /// `--cpuset-cpus`.
+    pub cpuset: bool,
     /// `--pids-limit`.
     pub tasks: bool,
 }
@@ -72,6 +75,8 @@ pub struct ContainerSpec {
     pub memory: u64,
     /// CPUs' worth of time.
     pub cpus: Cpus,
+    /// The host's CPUs that it may use; `None` for all.
+    pub cpuset: Option<CpuList>,
     /// Which of these, and of the job's, were asked for.
     pub asked: Asked,
     /// What both walls do with a root, and the workload.

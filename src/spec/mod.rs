@@ -7,6 +7,7 @@
 mod attempts;
 mod config;
 mod container;
+mod cpu_list;
 mod cpus;
 mod detach;
 mod egress;
@@ -32,6 +33,7 @@ mod words;
 pub use attempts::{Attempt, SLOT, Verdict, Why};
 pub use config::ImageConfig;
 pub use container::{Asked, ContainerSpec, Missing, OciRuntime, Wall};
+pub use cpu_list::CpuList;
 pub use cpus::Cpus;
 pub use detach::{DETACH_KEYS, DetachKeys};
 pub use egress::{Carrier, Egress, EgressPolicy, Place, Rule};

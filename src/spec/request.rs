@@ -67,6 +67,9 @@ pub struct RunRequest {
     /// CPUs as typed.
     #[serde(skip_serializing_if = "is_default")]
     pub cpus: Option<String>,
+    /// The host's CPUs as typed.
+    #[serde(skip_serializing_if = "is_default")]
+    pub cpuset_cpus: Option<String>,
     /// Most processes and threads as typed.
     #[serde(skip_serializing_if = "is_default")]
     pub pids_limit: Option<String>,

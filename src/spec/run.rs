@@ -8,6 +8,7 @@ use husk_init::job::{GuestFile, PROBE_PATH, Process};
 
 use super::config::ImageConfig;
 use super::container::{Asked, Wall};
+use super::cpu_list::CpuList;
 use super::cpus::Cpus;
 use super::egress::EgressPolicy;
 use super::health::HealthCheck;
@@ -63,6 +64,8 @@ pub struct RunSpec {
     pub disk: Option<u64>,
     /// CPUs.
     pub cpus: Cpus,
+    /// The host's CPUs that it may use; `None` for all.
+    pub cpuset: Option<CpuList>,
     /// Most processes and threads of the workload at once; `None` for as many as there is room for.
     pub tasks: Option<u32>,
     /// Which of these were asked for.
@@ -114,6 +117,32 @@ impl Problems {
     }
 }
 
+/// What a run may use, as far as somebody says so.
+struct Bounds {
+    memory: Option<u64>,
+    disk: Option<u64>,
+    cpus: Option<Cpus>,
+    cpuset: Option<CpuList>,
+    tasks: Option<u32>,
+}
+
+impl Bounds {
+    fn collect(request: &RunRequest, problems: &mut Problems) -> Self {
+        let memory = request.memory.as_deref().map(units::parse_size);
+        let disk = request.disk.as_deref().map(parse_disk);
+        let cpus = request.cpus.as_deref().map(Cpus::parse);
+        let cpuset = request.cpuset_cpus.as_deref().map(CpuList::parse);
+        let tasks = request.pids_limit.as_deref().map(limits::parse_tasks);
+        Self {
+            memory: problems.take(memory.transpose()).flatten(),
+            disk: problems.take(disk.transpose()).flatten(),
+            cpus: problems.take(cpus.transpose()).flatten(),
+            cpuset: problems.take(cpuset.transpose()).flatten(),
+            tasks: problems.take(tasks.transpose()).flatten().flatten(),
+        }
+    }
+}
+
 impl RunSpec {
     /// Applies docker's rules of precedence to `request` and `image`. `id` names the machine and
     /// its host when the user does not: twelve hexadecimal digits.
@@ -123,18 +152,7 @@ impl RunSpec {
         problems.take(check_hostname(&hostname));
         let name = request.name.clone().unwrap_or_else(|| id.to_owned());
         problems.take(check_name(&name));
-        let memory = request.memory.as_deref().map(units::parse_size).transpose();
-        let memory = problems.take(memory).flatten();
-        let disk = request.disk.as_deref().map(parse_disk).transpose();
-        let disk = problems.take(disk).flatten();
-        let cpus = request.cpus.as_deref().map(Cpus::parse).transpose();
-        let cpus = problems.take(cpus).flatten();
-        let tasks = request
-            .pids_limit
-            .as_deref()
-            .map(limits::parse_tasks)
-            .transpose();
-        let tasks = problems.take(tasks).flatten().flatten();
+        let bounds = Bounds::collect(&request, &mut problems);
         if request.initrd.is_some() && request.kernel.is_none() {
             let needs = "--initrd needs --kernel: the embedded kernel takes no initial RAM disk";
             problems.0.push(needs.to_owned());
@@ -156,7 +174,8 @@ impl RunSpec {
             asked: Asked {
                 memory: request.memory.is_some(),
                 cpus: request.cpus.is_some(),
-                tasks: tasks.is_some(),
+                cpuset: bounds.cpuset.is_some(),
+                tasks: bounds.tasks.is_some(),
             },
             name,
             files: guest_files(&hostname),
@@ -167,10 +186,11 @@ impl RunSpec {
             volumes: places.volumes,
             mounts: places.mounts,
             probe: request.probe.is_some(),
-            memory: memory.unwrap_or(DEFAULT_MEMORY),
-            disk,
-            cpus: cpus.unwrap_or_default(),
-            tasks,
+            memory: bounds.memory.unwrap_or(DEFAULT_MEMORY),
+            disk: bounds.disk,
+            cpus: bounds.cpus.unwrap_or_default(),
+            cpuset: bounds.cpuset,
+            tasks: bounds.tasks,
             networking,
             kernel: request.kernel,
             initrd: request.initrd,

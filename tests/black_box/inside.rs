@@ -1,6 +1,9 @@
 //! What a workload finds around it: what a container would have given it.
 
-use crate::husk::{Husk, skip};
+use std::fs;
+
+use crate::container::processes;
+use crate::husk::{Husk, WALLS, skip};
 
 #[test]
 fn the_machine_looks_like_a_container() {
@@ -90,6 +93,51 @@ fn cpus_and_memory_are_real() {
     let numbers: Vec<u32> = out.lines().map(|line| line.parse().unwrap()).collect();
     assert_eq!(numbers[0], 2);
     assert!((230..=300).contains(&numbers[1]), "{} MiB", numbers[1]);
+}
+
+#[test]
+fn processors_are_those_that_were_said() {
+    let script = "grep Cpus_allowed_list /proc/self/status; echo ready; sleep 1000";
+    for husk in WALLS.map(|wall| Husk::fresh().behind(wall)) {
+        let flags = ["run", "-d", "--name", "one", "--cpuset-cpus", "0"];
+        let command = ["busybox", "sh", "-c", script];
+        let said = husk.say(&[&flags[..], &command].concat());
+        assert_eq!(said.status, 0, "{}", said.stderr);
+        let begun = std::time::Instant::now();
+        while !husk.say(&["logs", "one"]).out().ends_with("ready\n") {
+            assert!(begun.elapsed().as_secs() < 60);
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        assert_eq!(
+            husk.say(&["logs", "one"]).out(),
+            "Cpus_allowed_list:\t0\nready\n"
+        );
+        // As the host sees it: every thread of who keeps it, and of who is it.
+        let keepers = processes(&husk);
+        let children = keepers.iter().flat_map(|pid| {
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+            let children = children.unwrap_or_default();
+            children
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        });
+        for pid in keepers.iter().cloned().chain(children) {
+            for task in fs::read_dir(format!("/proc/{pid}/task"))
+                .into_iter()
+                .flatten()
+            {
+                let status = fs::read_to_string(task.unwrap().path().join("status"));
+                let status = status.unwrap_or_else(|_| "Cpus_allowed_list:\t0\n".to_owned());
+                assert!(status.contains("Cpus_allowed_list:\t0\n"), "{status}");
+            }
+        }
+        husk.say(&["rm", "-f", "one"]);
+        husk.say(&["run", "--cpuset-cpus", "0,4095", "busybox"])
+            .is_one_clear_line(&["--cpuset-cpus", "CPU 4095"]);
+        husk.say(&["run", "--cpuset-cpus", "0-", "busybox"])
+            .is_one_clear_line(&["--cpuset-cpus `0-`"]);
+    }
 }
 
 #[test]
