@@ -5,7 +5,7 @@ use std::io::Read;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use crate::husk::{Husk, Wall};
+use crate::husk::{Husk, Wall, gives_containers_a_network};
 
 fn send(child: &Child, signal: &str) {
     let status = Command::new("kill")
@@ -99,8 +99,11 @@ fn killing_husk_leaves_no_process_behind() {
     for husk in Husk::behind_each() {
         let mut child = start(&husk, "echo ready; sleep 1000");
         let served = children(child.id());
-        // A machine's process, or a container's first one and its leash.
-        let expected = if husk.wall() == Wall::Vm { 1 } else { 2 };
+        // A machine's process; or a container's first one, its leash, and the far end of its network.
+        let expected = match husk.wall() {
+            Wall::Vm => 1,
+            Wall::Container => 2 + usize::from(gives_containers_a_network()),
+        };
         assert_eq!(served.len(), expected);
         send(&child, "-KILL");
         child.wait().unwrap();
