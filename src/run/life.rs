@@ -10,6 +10,7 @@ use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -56,6 +57,8 @@ struct Watched {
     record: Record,
     folder: Folder,
     state: Mutex<State>,
+    /// Whether its end is being written.
+    is_over: AtomicBool,
     stop_signal: u8,
     audience: Mutex<Option<Audience>>,
     log: Option<Log>,
@@ -145,6 +148,7 @@ impl Life {
             record: held.machine.record.clone(),
             folder,
             state: Mutex::new(held.machine.state.clone()),
+            is_over: AtomicBool::new(false),
             stop_signal: spec.stop_signal.number(),
             audience: Mutex::default(),
             log,
@@ -169,6 +173,7 @@ impl Life {
         );
         let lifecycle = held.machine.record.lifecycle().clone();
         let mut state = match &self.watch {
+            // From here on this thread alone writes the state.
             Some(watch) => watch.finish(),
             None => held.machine.state.clone(),
         };
@@ -255,14 +260,13 @@ impl Watch {
             // Without a thread the output is lost, and the pipe's closed end says so to the workload.
             lock(&watched.writers).extend(followed.flatten());
         }
-        let mut state = lock(&watched.state);
-        state.status = Status::Running;
-        state.pid = process::id();
-        state.started = time::now();
-        state.error.clear();
         // A machine that is not seen to run can still be reached by its lock.
-        let _unseen = watched.folder.write_state(&state);
-        drop(state);
+        self.change(|state| {
+            state.status = Status::Running;
+            state.pid = process::id();
+            state.started = time::now();
+            state.error.clear();
+        });
         self.note("start", &[]);
         lock(&watched.reporter).tell(&Verdict::Started);
     }
@@ -272,12 +276,19 @@ impl Watch {
         self.0.machines.note(&self.0.record, action, more);
     }
 
+    /// Changes the state and writes it, unless its end is being written: two writers would spoil the file.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = lock(&self.0.state);
+        change(&mut state);
+        if !self.0.is_over.load(Ordering::Relaxed) {
+            // It counts here in any case; the file is for others.
+            let _unseen = self.0.folder.write_state(&state);
+        }
+    }
+
     /// Writes down whether its workload is well.
     pub(super) fn note_health(&self, health: &Health) {
-        let mut state = lock(&self.0.state);
-        state.health = Some(health.clone());
-        // The next check says it again.
-        let _unseen = self.0.folder.write_state(&state);
+        self.change(|state| state.health = Some(health.clone()));
     }
 
     /// Where what is typed for the workload goes; none where it has the streams of this process.
@@ -292,13 +303,12 @@ impl Watch {
 
     /// It is halted from now on, or goes on.
     pub(super) fn note_pause(&self, paused: bool) {
-        let mut state = lock(&self.0.state);
-        state.status = match paused {
-            true => Status::Paused,
-            false => Status::Running,
-        };
-        // Who asked is answered in any case.
-        let _unseen = self.0.folder.write_state(&state);
+        self.change(|state| {
+            state.status = match paused {
+                true => Status::Paused,
+                false => Status::Running,
+            };
+        });
     }
 
     /// Whether `number` is meant to end the machine: then it is not started again.
@@ -306,10 +316,7 @@ impl Watch {
         if number != Signal::KILL.number() && number != self.0.stop_signal {
             return false;
         }
-        let mut state = lock(&self.0.state);
-        state.stopping = true;
-        // It counts here in any case; the file is for who comes after this process.
-        let _unseen = self.0.folder.write_state(&state);
+        self.change(|state| state.stopping = true);
         true
     }
 
@@ -320,7 +327,10 @@ impl Watch {
             // A panic there has been told already.
             let _told = writer.join();
         }
-        let mut state = lock(&self.0.state).clone();
+        let noted = lock(&self.0.state);
+        self.0.is_over.store(true, Ordering::Relaxed);
+        let mut state = noted.clone();
+        drop(noted);
         match self.0.log.as_ref().map_or(0, Log::lost) {
             0 => {}
             lost => {
