@@ -25,11 +25,14 @@ const NO_GENERATED: u8 = 1;
 /// IFLA_INET6_ADDR_GEN_MODE.
 const ADDRESS_MODE: u16 = 8;
 
-/// What docker sets a container's network to: whoever may ping, and whoever may listen below port 1024.
-const SETTINGS: [(&CStr, &[u8]); 2] = [
-    (c"/proc/sys/net/ipv4/ping_group_range", b"0 2147483647"),
-    (c"/proc/sys/net/ipv4/ip_unprivileged_port_start", b"0"),
-];
+/// Who may send echo requests without privileges (icmp(7)): groups from one to another.
+const PING_GROUPS: &CStr = c"/proc/sys/net/ipv4/ping_group_range";
+
+/// The first port that takes no privilege to listen on (ip(7)).
+const FIRST_PORT: &CStr = c"/proc/sys/net/ipv4/ip_unprivileged_port_start";
+
+/// The last group that may be named there.
+pub const LAST_GROUP: u32 = i32::MAX.cast_unsigned();
 
 /// Takes the addresses. A kernel without the device's driver has no network; that is a failure where somebody
 /// asked for one.
@@ -41,15 +44,11 @@ pub fn join(interface: &Interface) -> std::result::Result<(), Failure> {
     }
 }
 
-/// Lets users other than root use it as root may. Root needs none of it, and the first look at a kernel's settings
-/// is a good part of what its network costs.
-pub fn open_to_all(user: &[u8]) {
-    let name = user.split(|byte| *byte == b':').next().unwrap_or_default();
-    if matches!(name, b"" | b"0" | b"root") {
-        return;
-    }
-    for (path, value) in SETTINGS {
-        // Few programs miss what a kernel does not have.
+/// Lets every user ping and listen on any port, as docker does; `last_group` is the last one that there is. Few
+/// programs miss what a kernel does not have, and where its settings are read-only root may all the same.
+pub fn open_to_all(last_group: u32) {
+    let groups = format!("0 {last_group}");
+    for (path, value) in [(PING_GROUPS, groups.as_bytes()), (FIRST_PORT, b"0")] {
         let _without = set(path, value);
     }
 }
