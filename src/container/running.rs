@@ -21,7 +21,7 @@ use crate::sys::signals;
 #[derive(Debug)]
 pub struct Signals(OwnedFd);
 
-/// A container's first process.
+/// A container's first process; or one that a tenant is the parent of.
 #[derive(Debug)]
 pub struct Init {
     /// Refers to it, and to nobody else.

@@ -21,7 +21,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
 
-use husk_init::exit::{Exit, Failure, Stage};
+use husk_init::exit::{Failure, Stage};
 use husk_init::failure::{At, not_spawned};
 use husk_init::files::make_directory;
 use husk_init::frame::Frame;
@@ -31,10 +31,7 @@ use husk_init::sys::{self, Errno, mount, terminal};
 use husk_init::user::{self, User};
 use husk_init::workload::Program;
 use rustix::fs::{MemfdFlags, Mode, fstatfs, memfd_create};
-use rustix::process::{
-    DumpableBehavior, Pid, PidfdFlags, WaitOptions, pidfd_open, set_dumpable_behavior, umask,
-    waitpid,
-};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, ThreadNameSpaceType, clear_ambient_capability_set,
     move_into_thread_name_spaces, remove_capability_from_bounding_set, set_capabilities,
@@ -296,16 +293,18 @@ fn live(line: &Seqpacket) -> Result<(), Ending> {
     let pid = spawn::spawn(&plan).map_err(|failed| not_spawned(failed, &process))?;
     // Where it ends shall be seen at the other ends.
     drop((streams, cgroups));
-    let pid = Pid::from_raw(pid).ok_or(io::Error::from(io::ErrorKind::NotFound))?;
-    let handle = pidfd_open(pid, PidfdFlags::empty())?;
+    let command = Init::of(pid)?;
     let started = Word::Frame(Frame::Started { session: 0 });
-    let files: Vec<_> = [Some(handle.as_fd()), master.as_ref().map(AsFd::as_fd)]
-        .into_iter()
-        .flatten()
-        .collect();
+    let files: Vec<_> = [
+        Some(command.pidfd.as_fd()),
+        master.as_ref().map(AsFd::as_fd),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     say(line, &started, &files);
     drop(master);
-    let exit = wait(pid)?;
+    let exit = command.bury()?;
     say(line, &Word::Frame(Frame::Exited { session: 0, exit }), &[]);
     Ok(())
 }
@@ -413,22 +412,5 @@ impl Confine for Confinement {
     fn confine(&self) -> sys::Result<()> {
         let applied = self.apply();
         applied.map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EIO)))
-    }
-}
-
-fn wait(pid: Pid) -> io::Result<Exit> {
-    let number = |value: i32| u8::try_from(value & 0xff).unwrap_or(u8::MAX);
-    loop {
-        let waited = match waitpid(Some(pid), WaitOptions::empty()) {
-            Err(rustix::io::Errno::INTR) => continue,
-            waited => waited?,
-        };
-        let status = waited.map(|(_, status)| status);
-        let status = status.ok_or(io::ErrorKind::NotFound)?;
-        match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => return Ok(Exit::Code(number(code))),
-            (_, Some(signal)) => return Ok(Exit::Signal(number(signal))),
-            _ => {}
-        }
     }
 }
