@@ -1,6 +1,6 @@
 //! `husk top`.
 
-use std::io::{self, PipeReader, Read};
+use std::io;
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::machines::{REFUSED, refused};
 use super::output::{Failure, say};
 use super::template::align;
 use crate::run;
-use crate::run::files::Archiver;
+use crate::run::files::{Archiver, read_bounded};
 use crate::spec::sentence::printable;
 use crate::spec::time;
 
@@ -46,7 +46,7 @@ pub fn top(args: &Args) -> ExitStatus {
     let archiver =
         Archiver::begin(&mut machine, &Order::Processes, None, list.into()).map_err(failed)?;
     let reader = thread::Builder::new().name("list".to_owned());
-    let reader = reader.spawn(move || read(from))?;
+    let reader = reader.spawn(move || read_bounded(from, MOST))?;
     archiver.end().map_err(failed)?;
     let list = reader.join().unwrap_or(Ok(Vec::new()))?;
     let now = time::now();
@@ -68,15 +68,6 @@ pub fn top(args: &Args) -> ExitStatus {
         .collect();
     say(&align(&rows))?;
     Ok(0)
-}
-
-fn read(from: PipeReader) -> io::Result<Vec<u8>> {
-    let mut list = Vec::new();
-    let mut from = from.take(MOST);
-    from.read_to_end(&mut list)?;
-    // Whoever says more must not be stopped by it.
-    io::copy(&mut from.into_inner(), &mut io::sink())?;
-    Ok(list)
 }
 
 fn row(one: &Running, now: u64) -> [String; 8] {

@@ -113,13 +113,18 @@ impl Archiver {
     }
 }
 
+/// Everything that comes, of which `most` bytes are kept: whoever says more must not be stopped by it.
+pub fn read_bounded(mut from: impl Read, most: u64) -> io::Result<Vec<u8>> {
+    let mut kept = Vec::new();
+    (&mut from).take(most).read_to_end(&mut kept)?;
+    io::copy(&mut from, &mut io::sink())?;
+    Ok(kept)
+}
+
 /// What an archiver says, as one line without control characters: it may be anybody by now.
-fn hear(mut said: PipeReader) -> String {
-    let mut bytes = Vec::new();
+fn hear(said: PipeReader) -> String {
     // What is lost of it is lost.
-    let _short = (&mut said).take(MOST_WORDS).read_to_end(&mut bytes);
-    // Whoever says more must not be stopped by it.
-    let _all = io::copy(&mut said, &mut io::sink());
+    let bytes = read_bounded(said, MOST_WORDS).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let line = text.lines().next().unwrap_or_default();
     line.chars().filter(|c| !c.is_control()).collect()
