@@ -1,6 +1,8 @@
 //! A guest: it says what a test wants, and hears what there is.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::net::link::{Frame, Peer};
@@ -183,6 +185,27 @@ impl Guest {
             assert_eq!(self.hear(Segment::of), None);
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// Has the far end send back all that it is sent, and takes it.
+    pub fn exchange(&mut self, far: &TcpStream, sent: &[u8]) {
+        let mut echo = far.try_clone().unwrap();
+        let count = sent.len();
+        let echoing = thread::spawn(move || {
+            let mut all = vec![0; count];
+            echo.read_exact(&mut all).unwrap();
+            echo.write_all(&all).unwrap();
+        });
+        let mut acked = self.seq;
+        for chunk in sent.chunks(1000) {
+            self.say(0, chunk);
+            // No more on the way than was granted.
+            while self.seq.wrapping_sub(acked) > 50_000 {
+                acked = self.wait_segment().ack;
+            }
+        }
+        assert_eq!(self.read(count), sent);
+        echoing.join().unwrap();
     }
 
     /// Takes `count` bytes of its connection, acknowledging each segment.
