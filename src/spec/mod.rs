@@ -5,6 +5,7 @@
 //! machine that carries it, [`ContainerSpec`] the container.
 
 mod attempts;
+mod bounds;
 mod config;
 mod container;
 mod cpu_list;

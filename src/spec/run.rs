@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use husk_init::job::{GuestFile, PROBE_PATH, Process};
 
+use super::bounds::Bounds;
 use super::config::ImageConfig;
 use super::container::{Asked, Wall};
 use super::cpu_list::CpuList;
@@ -21,18 +22,10 @@ use super::network::{
 use super::places::Places;
 use super::request::{Probe, RunRequest};
 use super::signal::Signal;
-use super::{environment, limits, units};
+use super::{environment, limits};
 
 /// Longest host name that Linux takes (`__NEW_UTS_LEN`).
 const MAX_HOSTNAME: usize = 64;
-
-/// Least and most bytes of a disk: a blank one has that many, and ext4's blocks of 4 KiB have numbers of
-/// 32 bits on kernels and tools that people have.
-const MIN_DISK: u64 = 64 << 20;
-const MAX_DISK: u64 = 16 << 40;
-
-/// Bytes of a block.
-const BLOCK: u64 = 4096;
 
 /// Memory of a machine for which nobody asked for any, bytes. A guest takes what it touches of it.
 const DEFAULT_MEMORY: u64 = 512 << 20;
@@ -109,37 +102,11 @@ impl std::error::Error for SpecError {}
 
 /// Collects mistakes and goes on, so that the user sees all of them at once.
 #[derive(Default)]
-struct Problems(Vec<String>);
+pub(super) struct Problems(Vec<String>);
 
 impl Problems {
-    fn take<T>(&mut self, result: Result<T, String>) -> Option<T> {
+    pub(super) fn take<T>(&mut self, result: Result<T, String>) -> Option<T> {
         result.map_err(|problem| self.0.push(problem)).ok()
-    }
-}
-
-/// What a run may use, as far as somebody says so.
-struct Bounds {
-    memory: Option<u64>,
-    disk: Option<u64>,
-    cpus: Option<Cpus>,
-    cpuset: Option<CpuList>,
-    tasks: Option<u32>,
-}
-
-impl Bounds {
-    fn collect(request: &RunRequest, problems: &mut Problems) -> Self {
-        let memory = request.memory.as_deref().map(units::parse_size);
-        let disk = request.disk.as_deref().map(parse_disk);
-        let cpus = request.cpus.as_deref().map(Cpus::parse);
-        let cpuset = request.cpuset_cpus.as_deref().map(CpuList::parse);
-        let tasks = request.pids_limit.as_deref().map(limits::parse_tasks);
-        Self {
-            memory: problems.take(memory.transpose()).flatten(),
-            disk: problems.take(disk.transpose()).flatten(),
-            cpus: problems.take(cpus.transpose()).flatten(),
-            cpuset: problems.take(cpuset.transpose()).flatten(),
-            tasks: problems.take(tasks.transpose()).flatten().flatten(),
-        }
     }
 }
 
@@ -390,18 +357,6 @@ fn machine_only(request: &RunRequest) -> Vec<String> {
     given
         .map(|(flag, _)| format!("{flag}: a container has the host's kernel; leave --wall away"))
         .collect()
-}
-
-/// Bytes of the disk of `--disk`: whole blocks.
-fn parse_disk(text: &str) -> Result<u64, String> {
-    let len = units::parse_size(text).map_err(|problem| format!("--disk: {problem}"))?;
-    if len < MIN_DISK {
-        return Err(format!("--disk {text}: a disk has 64m at least"));
-    }
-    if len > MAX_DISK {
-        return Err(format!("--disk {text}: a disk has 16t at most"));
-    }
-    Ok(len.next_multiple_of(BLOCK))
 }
 
 fn check_hostname(name: &str) -> Result<(), String> {
