@@ -238,10 +238,7 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
     });
     let rootfs = store.rootfs(&image, embedded::INIT, probe)?;
     let kernel = find_kernel(&spec, &store)?;
-    let blank = spec
-        .disk
-        .map(|len| store.blank_disk(embedded::BLANK_DISK, len));
-    let blank = blank.transpose()?;
+    let written = spec.disk.map(|len| life.disk(len)).transpose()?;
     timeline.end(Phase::Image);
     let (net, attempts) = connect(&launched, &mut spec, life)?;
     let machine = VmSpec {
@@ -252,7 +249,7 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
         kernel_is_foreign: spec.kernel.is_some(),
         initrd: spec.initrd.clone(),
         disk: rootfs.disk,
-        written: blank.as_ref().map(|(_, written)| written.clone()),
+        written,
         shares: found.shares.clone(),
         network: net.network,
         kernel_args: spec.kernel_args.clone(),

@@ -10,7 +10,7 @@ use crate::machines::Held;
 use crate::run;
 use crate::spec::{DETACH_KEYS, DetachKeys};
 
-/// Start machines again, in the background: what was asked of them runs anew, in a fresh root
+/// Start machines again, in the background: what was asked of them runs anew, in a fresh root or on their --disk
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Connect to its output, and take over its exit status; one machine only

@@ -41,7 +41,8 @@ pub struct Workload {
     /// Most processes and threads of the workload at once, like 100; -1 is no limit
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pids_limit: Option<String>,
-    /// Keep what is written to the root file system on a disk of this size, like 10g, not in memory
+    /// Keep what is written to the root file system on a disk of this size, like 10g, not in memory: it is there as
+    /// long as the machine, and when that starts again
     #[arg(long, value_name = "SIZE")]
     disk: Option<String>,
     /// The network: user is one of its own, over sockets of this host's; none is none

@@ -8,6 +8,7 @@
 //! The disk of a machine is `[ metadata | init | blob | blob … ]`: see [`store`] for what is kept.
 
 mod amend;
+mod blank;
 mod blob;
 mod codec;
 mod compress;
@@ -31,6 +32,7 @@ pub mod tree;
 mod unpack;
 
 pub use amend::{Amendment, Instruction};
+pub use blank::write_blank;
 pub use digest::{Digest, Hasher};
 pub use error::{Error, Fault, Refusal};
 pub use files::{Files, Known};

@@ -25,6 +25,8 @@ const LOCK: &str = "lock";
 pub(super) const CONTROL: &str = "control";
 pub(super) const LOG: &str = "log";
 const ATTEMPTS: &str = "attempts";
+const DISK: &str = "disk";
+const NEW_DISK: &str = "disk.tmp";
 
 /// Only the owner reads what is in a machine's environment.
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -118,6 +120,32 @@ impl Folder {
         self.file(ATTEMPTS, OFlags::CREATE | OFlags::RDWR | OFlags::TRUNC)
     }
 
+    /// The disk of what the workload writes, and its bytes: there as long as the machine, begun by its first run.
+    pub fn disk(
+        &self,
+        begin: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<(PathBuf, u64), Error> {
+        let path = self.path.join(DISK);
+        let open = || match self.file(DISK, OFlags::RDONLY) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Half of one is none.
+                let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::TRUNC;
+                let mut file = self.file(NEW_DISK, flags)?;
+                begin(&mut file)?;
+                renameat(&self.fd, NEW_DISK, &self.fd, DISK)?;
+                Ok(file)
+            }
+            opened => opened,
+        };
+        let len = open()
+            .and_then(|file| file.metadata())
+            .map(|disk| disk.len());
+        match len {
+            Ok(len) => Ok((path, len)),
+            Err(error) => Err(failed("write", path)(error)),
+        }
+    }
+
     /// What the workload of the last run tried to reach, until now.
     pub fn attempts(&self) -> Result<Vec<Attempt>, Error> {
         let read = self.file(ATTEMPTS, OFlags::RDONLY);
@@ -168,7 +196,7 @@ impl Folder {
 
     /// Removes it and everything in it, what makes it a machine first.
     pub(super) fn remove(&self) -> Result<(), Error> {
-        for name in [RECORD, STATE, CONTROL, LOG, ATTEMPTS, LOCK] {
+        for name in [RECORD, STATE, CONTROL, LOG, ATTEMPTS, DISK, LOCK] {
             match unlinkat(&self.fd, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => {}
                 Err(errno) => return Err(failed("remove", self.path.join(name))(errno)),

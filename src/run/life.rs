@@ -17,14 +17,14 @@ use std::thread::JoinHandle;
 use super::callers::Callers;
 use super::keeper::{Reporter, Verdict};
 use super::reached::Reached;
-use super::{Error, Outcome};
-use crate::image::Image;
+use super::{Error, Outcome, embedded};
+use crate::image::{Image, write_blank};
 use crate::machines::{
     Audience, Control, Folder, Health, Held, Id, Log, Machines, Record, Resolved, State, Status,
     Stream,
 };
 use crate::spec::sentence::sentence;
-use crate::spec::{Published, Restart, RunRequest, RunSpec, Signal, time};
+use crate::spec::{Published, Restart, RunRequest, RunSpec, Signal, Written, time};
 use crate::sys::lock::lock;
 
 /// One run of a machine.
@@ -121,6 +121,14 @@ impl Life {
     pub fn begin_attempts(&self) -> Result<File, Error> {
         let held = self.held.as_ref().ok_or(Error::Unregistered)?;
         Ok(held.machine.folder.begin_attempts()?)
+    }
+
+    /// A disk of `len` bytes for what the workload writes, which is the machine's own: what its runs before wrote is on it.
+    pub fn disk(&self, len: u64) -> Result<Written, Error> {
+        let held = self.held.as_ref().ok_or(Error::Unregistered)?;
+        let begin = |file: &mut File| write_blank(embedded::BLANK_DISK, file, len);
+        let (file, len) = held.machine.folder.disk(begin)?;
+        Ok(Written { file, len })
     }
 
     /// The user's ends of the workload's streams, and what other threads need while they carry them.

@@ -6,11 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::husk::{Husk, kvm_is_hardware, skip};
+use crate::husk::{Husk, kvm_is_hardware, skip, tool};
 
-/// Bytes that the disks of runs take on the host, now.
+/// Bytes that the disks of machines take on the host, now.
 fn taken(husk: &Husk) -> u64 {
-    let folder = husk.home().join("written");
+    let folder = husk.home().join("machines");
     let disks = fs::read_dir(folder).into_iter().flatten();
     let files = disks.map(|entry| entry.unwrap().path().join("disk"));
     files
@@ -24,7 +24,7 @@ fn the_root_is_as_large_as_the_disk_and_leaves_nothing() {
     let husk = Husk::fresh();
     let script = "df -m / | tail -1 | awk '{print $2}'; chmod 751 /root; echo new > /etc/motd;
         mkdir -p /a/b && mv /a /c && ls /c; rm -r /etc/passwd; ls /etc/passwd; cat /etc/motd; df /dev/shm | tail -1";
-    let said = husk.say(&["run", "--disk", "3g", "busybox", "sh", "-c", script]);
+    let said = husk.say(&["run", "--rm", "--disk", "3g", "busybox", "sh", "-c", script]);
     let out = said.out();
     let lines: Vec<_> = out.lines().collect();
     assert!(
@@ -37,8 +37,11 @@ fn the_root_is_as_large_as_the_disk_and_leaves_nothing() {
         "{out}"
     );
     assert!(said.stderr.contains("/etc/passwd"));
-    let left = fs::read_dir(husk.home().join("written")).unwrap();
-    assert_eq!(left.count(), 0);
+    let left = fs::read_dir(husk.home().join("machines")).unwrap();
+    assert!(
+        left.flatten()
+            .all(|entry| !entry.path().join("disk").exists())
+    );
 }
 
 #[test]
@@ -50,7 +53,7 @@ fn it_takes_more_than_memory_has_and_gives_back_what_is_deleted() {
     let script = "dd if=/dev/zero of=/large bs=1M count=150 2>/dev/null && sync && echo written
         read go; rm /large; sync; echo deleted; read go";
     let mut child = husk.start(&[
-        "run", "-i", "-m", "96m", "--disk", "1g", "busybox", "sh", "-c", script,
+        "run", "--rm", "-i", "-m", "96m", "--disk", "1g", "busybox", "sh", "-c", script,
     ]);
     let mut stdin = child.stdin.take().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -67,6 +70,42 @@ fn it_takes_more_than_memory_has_and_gives_back_what_is_deleted() {
     }
     stdin.write_all(b"\n").unwrap();
     assert!(child.wait().unwrap().success());
+    assert_eq!(taken(&husk), 0);
+}
+
+/// Whatever ended the run before: its workload's end, or that of husk itself, which is a power failure to the guest.
+#[test]
+fn what_was_written_is_there_when_the_machine_starts_again() {
+    let husk = Husk::fresh();
+    let script = "echo run >> /kept; cat /kept; chmod 700 /home; rm -f /etc/motd; sync; echo synced; sleep 1000";
+    let first = [
+        "run", "-d", "--name", "db", "--disk", "1g", "busybox", "sh", "-c", script,
+    ];
+    for (run, verb) in [&first[..], &["start", "db"], &["start", "db"]]
+        .into_iter()
+        .enumerate()
+    {
+        assert_eq!(husk.say(verb).status, 0);
+        let patience = Instant::now() + Duration::from_secs(120);
+        while husk.say(&["logs", "db"]).out().matches("synced").count() <= run {
+            assert!(Instant::now() < patience);
+            sleep(Duration::from_millis(100));
+        }
+        if run == 0 {
+            let pid = husk.say(&["inspect", "-f", "{{.State.Pid}}", "db"]).out();
+            tool("kill", &["-9", pid.trim()]);
+            while husk.say(&["ps", "-q"]).out() != "" {
+                sleep(Duration::from_millis(50));
+            }
+        } else {
+            assert_eq!(husk.say(&["stop", "-t", "0", "db"]).status, 0);
+        }
+    }
+    let shown = husk.say(&["logs", "db"]).out();
+    let runs = |count| "run\n".repeat(count) + "synced\n";
+    assert_eq!(shown, runs(1) + &runs(2) + &runs(3));
+    assert!(taken(&husk) > 0);
+    assert_eq!(husk.say(&["rm", "db"]).status, 0);
     assert_eq!(taken(&husk), 0);
 }
 

@@ -15,7 +15,6 @@
 //! refers to them: whoever dies at whatever moment leaves a whole store, and at most some bytes
 //! below `tmp` that `prune` takes away. What has a place is never changed.
 
-mod blank;
 mod commit;
 mod disk;
 mod images;

@@ -2,32 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
 
-use super::scratch::Scratch;
-use super::{Store, failed};
-use crate::image::compress::decompress;
-use crate::image::error::Error;
-use crate::spec::Written;
+use super::compress::decompress;
 
 /// Bytes looked at at once: zeros are left out.
 const BLOCK: usize = 4096;
 const ZEROS: [u8; BLOCK] = [0; BLOCK];
 
-impl Store {
-    /// A disk of `len` bytes of one run's own, which begins as `blank`, compressed, does. It takes no more
-    /// space than what is not zeros.
-    pub fn blank_disk(&self, blank: &[u8], len: u64) -> Result<(Scratch, Written), Error> {
-        let scratch = self.scratch()?;
-        let file = scratch.path().join("disk");
-        write_blank(blank, &file, len).map_err(failed("write", &file))?;
-        Ok((scratch, Written { file, len }))
-    }
-}
-
-/// Makes the file `path`.
-fn write_blank(blank: &[u8], path: &Path, len: u64) -> io::Result<()> {
-    let mut file = File::create_new(path)?;
+/// Makes an empty `file` a disk of `len` bytes, which begins as `blank`, compressed, does. It takes no more space than
+/// what is not zeros.
+pub fn write_blank(blank: &[u8], file: &mut File, len: u64) -> io::Result<()> {
     let mut content = decompress(blank)?;
     let mut block = Vec::with_capacity(BLOCK);
     let mut at = 0;
@@ -62,7 +46,7 @@ mod tests {
         content[5 * BLOCK + 7] = 1;
         content[(1 << 20) - 1] = 2;
         let packed = zstd::encode_all(&content[..], 1).unwrap();
-        write_blank(&packed, &path, 1 << 30).unwrap();
+        write_blank(&packed, &mut File::create_new(&path).unwrap(), 1 << 30).unwrap();
         let written = std::fs::metadata(&path).unwrap();
         assert_eq!(written.len(), 1 << 30);
         assert!(written.blocks() * 512 <= 16 << 10, "{}", written.blocks());
