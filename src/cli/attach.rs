@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Status as ExitStatus;
+use super::completion;
 use super::machines::{REFUSED, refused};
 use super::output::Failure;
 use super::typing::{follow_size, type_on};
@@ -33,6 +34,7 @@ pub struct Args {
         default_missing_value = "true", action = clap::ArgAction::Set)]
     sig_proxy: bool,
     /// Name or ID
+    #[arg(add = completion::running())]
     machine: String,
 }
 

@@ -10,6 +10,7 @@ use husk_init::archive::tar::Writer;
 use husk_init::archive::{self, CHUNK};
 
 use super::Status as ExitStatus;
+use super::completion;
 use super::cp::{check, failed, finish};
 use super::machines::{REFUSED, refused};
 use super::output::{Failure, say};
@@ -34,6 +35,7 @@ pub struct Args {
     #[arg(short, long)]
     message: Option<String>,
     /// Name or ID
+    #[arg(add = completion::running())]
     machine: String,
     /// What the image is called: [REGISTRY/]NAME[:TAG]
     name: Option<String>,

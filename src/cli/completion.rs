@@ -5,12 +5,16 @@ use std::env;
 use std::ffi::OsStr;
 
 use clap::Command;
-use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use clap_complete::engine::{
+    ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
+};
 use clap_complete::env::{CompleteEnv, Shells};
 
 use super::Status;
 use super::output::{Failure, say};
 use crate::image::Store;
+use crate::run;
+use crate::volumes::Volumes;
 
 /// By which a shell asks.
 const VARIABLE: &str = "HUSK_COMPLETE";
@@ -49,13 +53,57 @@ pub fn answer(command: fn() -> Command) {
 
 /// Completes images by their names.
 pub fn images() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| starting_with(typed, image_names()))
+}
+
+/// Completes machines by theirs.
+pub fn machines() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| starting_with(typed, machine_names(false)))
+}
+
+/// The same, of those that run.
+pub fn running() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| starting_with(typed, machine_names(true)))
+}
+
+/// What either may be.
+pub fn machines_and_images() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
-        let names = Store::default_path()
-            .and_then(|path| Store::open(&path))
-            .and_then(|store| store.images());
-        let names = names.into_iter().flatten().flat_map(|image| image.names);
-        starting_with(typed, names.map(|name| name.familiar()))
+        starting_with(typed, machine_names(false).chain(image_names()))
     })
+}
+
+/// Volumes.
+pub fn volumes() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let list = Store::default_path().map(|path| Volumes::of(&path).list());
+        let list = list.into_iter().flatten().flatten();
+        starting_with(typed, list.map(|volume| volume.record.name))
+    })
+}
+
+/// Files here, and machines in whose files a path goes on.
+pub fn places() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let machines = machine_names(true).map(|name| name + ":");
+        let mut places = starting_with(typed, machines);
+        places.extend(PathCompleter::any().stdio().complete(typed));
+        places
+    })
+}
+
+fn image_names() -> impl Iterator<Item = String> {
+    let images = Store::default_path()
+        .and_then(|path| Store::open(&path))
+        .and_then(|store| store.images());
+    let names = images.into_iter().flatten().flat_map(|image| image.names);
+    names.map(|name| name.familiar())
+}
+
+fn machine_names(running_only: bool) -> impl Iterator<Item = String> {
+    let list = run::machines().map(|machines| machines.list(running_only));
+    let list = list.into_iter().flatten().flatten();
+    list.map(|machine| machine.record.name)
 }
 
 fn starting_with(typed: &OsStr, words: impl Iterator<Item = String>) -> Vec<CompletionCandidate> {

@@ -13,6 +13,7 @@ use husk_init::archive::tar::{Reader, Writer};
 use husk_init::archive::{self, CHUNK, Entry, Kind, Options, Owners, Rules, Source, Unpacking};
 
 use super::Status as ExitStatus;
+use super::completion;
 use super::export::pass_on;
 use super::machines::{REFUSED, refused};
 use super::output::Failure;
@@ -36,8 +37,10 @@ pub struct Args {
     #[arg(short, long)]
     quiet: bool,
     /// MACHINE:PATH, PATH, or - for a tar archive on stdin
+    #[arg(add = completion::places())]
     source: OsString,
     /// MACHINE:PATH, PATH, or - for a tar archive on stdout
+    #[arg(add = completion::places())]
     destination: OsString,
 }
 

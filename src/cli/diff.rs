@@ -6,6 +6,7 @@ use husk_init::archive::program::Order;
 use husk_init::archive::{CHUNK, Error, Shown};
 
 use super::Status as ExitStatus;
+use super::completion;
 use super::cp::{failed, finish};
 use super::machines::refused;
 use crate::image::{Files, Store};
@@ -18,6 +19,7 @@ use crate::run::files::Archiver;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Name or ID
+    #[arg(add = completion::running())]
     machine: String,
 }
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Status as ExitStatus;
+use super::completion;
 use super::env;
 use super::machines::refused;
 use super::output::Failure;
@@ -47,6 +48,7 @@ pub struct Args {
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
     /// Name or ID
+    #[arg(add = completion::running())]
     machine: String,
     /// Command and arguments
     #[arg(

@@ -10,6 +10,7 @@ use husk_init::archive::tar::{Reader, Writer};
 use husk_init::archive::{CHUNK, Error};
 
 use super::Status as ExitStatus;
+use super::completion;
 use super::cp::{check, failed, finish};
 use super::machines::{REFUSED, refused};
 use super::output::Failure;
@@ -24,6 +25,7 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Name or ID
+    #[arg(add = completion::running())]
     machine: String,
 }
 

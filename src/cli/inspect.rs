@@ -18,7 +18,7 @@ pub struct Args {
     #[arg(short, long, value_name = "FORMAT")]
     format: Option<String>,
     /// Names or IDs; a machine comes before an image
-    #[arg(required = true, value_name = "MACHINE|IMAGE", add = completion::images())]
+    #[arg(required = true, value_name = "MACHINE|IMAGE", add = completion::machines_and_images())]
     names: Vec<String>,
 }
 

@@ -1,6 +1,7 @@
 //! `husk kill`.
 
 use super::Status as ExitStatus;
+use super::completion;
 use super::machines::{REFUSED, each, refused};
 use super::output::Failure;
 use crate::spec::Signal;
@@ -12,7 +13,7 @@ pub struct Args {
     #[arg(short, long, value_name = "SIGNAL", default_value = "KILL")]
     signal: String,
     /// Names or IDs
-    #[arg(required = true, value_name = "MACHINE")]
+    #[arg(required = true, value_name = "MACHINE", add = completion::running())]
     machines: Vec<String>,
 }
 

@@ -5,6 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::Status as ExitStatus;
+use super::completion;
 use super::machines::{REFUSED, refused};
 use super::output::Failure;
 use crate::machines::{Cursor, Machine, Piece, Stream};
@@ -36,6 +37,7 @@ pub struct Args {
     )]
     tail: String,
     /// Name or ID
+    #[arg(add = completion::machines())]
     machine: String,
 }
 

@@ -1,13 +1,14 @@
 //! `husk pause` and `husk unpause`.
 
 use super::Status as ExitStatus;
+use super::completion;
 use super::machines::{each, refused};
 
 /// Halt everything in machines, until they are unpaused
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Names or IDs
-    #[arg(required = true, value_name = "MACHINE")]
+    #[arg(required = true, value_name = "MACHINE", add = completion::running())]
     machines: Vec<String>,
 }
 

@@ -1,6 +1,7 @@
 //! `husk port`.
 
 use super::Status as ExitStatus;
+use super::completion;
 use super::machines::{REFUSED, refused};
 use super::output::{Failure, say};
 use crate::run;
@@ -10,6 +11,7 @@ use crate::spec::{Published, Transport};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Name or ID
+    #[arg(add = completion::running())]
     machine: String,
     /// Only those that lead to this port of the machine's, like 80 or 53/udp
     #[arg(value_name = "PORT[/udp]")]

@@ -1,6 +1,7 @@
 //! `husk rename`.
 
 use super::Status as ExitStatus;
+use super::completion;
 use super::machines::refused;
 use crate::run;
 
@@ -8,6 +9,7 @@ use crate::run;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Name or ID
+    #[arg(add = completion::machines())]
     machine: String,
     /// What it is called from now on
     name: String,

@@ -1,6 +1,7 @@
 //! `husk rm`.
 
 use super::Status as ExitStatus;
+use super::completion;
 use super::machines::{each, refused};
 use super::stop::end;
 use crate::machines::Error;
@@ -12,7 +13,7 @@ pub struct Args {
     #[arg(short, long)]
     force: bool,
     /// Names or IDs
-    #[arg(required = true, value_name = "MACHINE")]
+    #[arg(required = true, value_name = "MACHINE", add = completion::machines())]
     machines: Vec<String>,
 }
 

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::Status as ExitStatus;
 use super::attach::{Habits, Shown, connect};
+use super::completion;
 use super::machines::{REFUSED, each, refused};
 use super::output::Failure;
 use crate::machines::Held;
@@ -23,7 +24,7 @@ pub struct Args {
     #[arg(long, value_name = "KEYS", default_value = DETACH_KEYS, value_parser = DetachKeys::parse)]
     detach_keys: DetachKeys,
     /// Names or IDs
-    #[arg(required = true, value_name = "MACHINE")]
+    #[arg(required = true, value_name = "MACHINE", add = completion::machines())]
     machines: Vec<String>,
 }
 

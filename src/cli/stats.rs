@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Status as ExitStatus;
+use super::completion;
 use super::machines::refused;
 use super::output::{Failure, say};
 use super::template::Template;
@@ -32,7 +33,7 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
     /// Names or IDs [default: all that run]
-    #[arg(value_name = "MACHINE")]
+    #[arg(value_name = "MACHINE", add = completion::running())]
     machines: Vec<String>,
 }
 

@@ -1,6 +1,7 @@
 //! `husk stop` and `husk restart`.
 
 use super::Status as ExitStatus;
+use super::completion;
 use super::machines::{each, refused, stop_signal, stop_timeout};
 use super::output::Failure;
 use super::start::start_held;
@@ -23,7 +24,7 @@ pub struct Args {
     #[arg(short, long, value_name = "SIGNAL")]
     signal: Option<String>,
     /// Names or IDs
-    #[arg(required = true, value_name = "MACHINE")]
+    #[arg(required = true, value_name = "MACHINE", add = completion::running())]
     machines: Vec<String>,
 }
 

@@ -8,6 +8,7 @@ use husk_init::archive::program::Order;
 use husk_init::processes::Running;
 
 use super::Status as ExitStatus;
+use super::completion;
 use super::cp::failed;
 use super::machines::{REFUSED, refused};
 use super::output::{Failure, say};
@@ -21,6 +22,7 @@ use crate::spec::time;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Name or ID
+    #[arg(add = completion::running())]
     machine: String,
 }
 

@@ -6,6 +6,7 @@ use std::io::{self, BufRead};
 use serde_json::{Value, json};
 
 use super::Status;
+use super::completion;
 use super::output::{Failure, say};
 use crate::image::Store;
 use crate::spec::sentence::sentence;
@@ -40,7 +41,7 @@ enum Verb {
     /// Show what is known of volumes, as JSON
     Inspect {
         /// Names
-        #[arg(required = true, value_name = "VOLUME")]
+        #[arg(required = true, value_name = "VOLUME", add = completion::volumes())]
         names: Vec<String>,
     },
     /// Remove volumes and what is in them
@@ -49,7 +50,7 @@ enum Verb {
         #[arg(short, long)]
         force: bool,
         /// Names
-        #[arg(required = true, value_name = "VOLUME")]
+        #[arg(required = true, value_name = "VOLUME", add = completion::volumes())]
         names: Vec<String>,
     },
     /// Remove all volumes that no run uses
@@ -137,7 +138,7 @@ fn remove(volumes: &Volumes, force: bool, names: &[String]) -> Status {
     for name in names {
         match volumes.remove(name) {
             Ok(()) => say(&format!("{name}\n"))?,
-            Err(volumes::Error::Unknown(_)) if force => {}
+            Err(volumes::Error::Unknown { .. }) if force => {}
             Err(error) => {
                 let failure = Failure::new(sentence(&error));
                 failure.print();
@@ -166,7 +167,7 @@ fn prune(volumes: &Volumes, force: bool) -> Status {
         match volumes.remove(&name) {
             Ok(()) => say(&format!("{name}\n"))?,
             // Somebody began to use it, or removed it, since it was listed.
-            Err(volumes::Error::InUse(_) | volumes::Error::Unknown(_)) => {}
+            Err(volumes::Error::InUse(_) | volumes::Error::Unknown { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }

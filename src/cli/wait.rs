@@ -1,6 +1,7 @@
 //! `husk wait`.
 
 use super::Status as ExitStatus;
+use super::completion;
 use super::machines::{REFUSED, refused};
 use super::output::say;
 use crate::run;
@@ -9,7 +10,7 @@ use crate::run;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Names or IDs
-    #[arg(required = true, value_name = "MACHINE")]
+    #[arg(required = true, value_name = "MACHINE", add = completion::machines())]
     machines: Vec<String>,
 }
 

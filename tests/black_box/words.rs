@@ -36,7 +36,7 @@ fn complete(husk: &Husk, line: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_shell_completes_verbs_flags_and_images() {
+fn a_shell_completes_verbs_flags_and_names() {
     let husk = Husk::fresh();
     let archive = concat!(env!("CARGO_MANIFEST_DIR"), "/rootfs/busybox/busybox.tar");
     assert_eq!(husk.say(&["load", "-i", archive]).status, 0);
@@ -48,10 +48,44 @@ fn a_shell_completes_verbs_flags_and_images() {
         "{images:?}"
     );
     assert_eq!(complete(&husk, "husk rmi nothing-like-it"), [""]);
+    assert_eq!(husk.say(&["create", "--name", "bus", "busybox"]).status, 0);
+    assert_eq!(husk.say(&["volume", "create", "bulk"]).status, 0);
+    assert_eq!(complete(&husk, "husk start bu"), ["bus"]);
+    // It does not run.
+    assert_eq!(complete(&husk, "husk stop bu"), [""]);
+    let both = complete(&husk, "husk inspect bu");
+    assert!(both.len() > 1 && both[0] == "bus", "{both:?}");
+    assert_eq!(complete(&husk, "husk volume rm bu"), ["bulk"]);
     for shell in ["zsh", "fish"] {
         let script = husk.say(&["completion", shell]);
         assert!(script.out().contains("HUSK_COMPLETE"), "{}", script.out());
     }
+}
+
+#[test]
+fn who_mistypes_a_name_is_told_the_one_that_is_there() {
+    let husk = Husk::fresh();
+    let archive = concat!(env!("CARGO_MANIFEST_DIR"), "/rootfs/busybox/busybox.tar");
+    assert_eq!(husk.say(&["load", "-i", archive]).status, 0);
+    assert_eq!(
+        husk.say(&["create", "--name", "database", "busybox"])
+            .status,
+        0
+    );
+    assert_eq!(husk.say(&["volume", "create", "pictures"]).status, 0);
+    for (words, meant) in [
+        (&["run", "busybix"][..], "`busybox`"),
+        (&["run", "busybox:lates"], "`busybox:latest`"),
+        (&["start", "databse"], "`database`"),
+        (&["volume", "inspect", "picture"], "`pictures`"),
+    ] {
+        // The status is that of each verb.
+        let said = husk.say(words).stderr;
+        let hint = format!("did you mean {meant}?\n");
+        assert!(said.lines().count() == 1 && said.ends_with(&hint), "{said}");
+    }
+    husk.say(&["run", "postgres"])
+        .is_one_clear_line(&["husk load"]);
 }
 
 #[test]
