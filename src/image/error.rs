@@ -14,10 +14,13 @@ pub enum Error {
     #[error("`{0}` is not an image name: write name[:tag] in lower case, or an image ID")]
     BadReference(String),
     /// The store has no such image.
-    #[error("no image `{reference}` in the store: `husk load -i FILE` takes one from an archive")]
+    #[error("no image `{reference}` in the store: {}", .hint.as_ref().map_or_else(
+        || "`husk load -i FILE` takes one from an archive".to_owned(), |name| format!("did you mean `{name}`?")))]
     NotFound {
         /// The completed name.
         reference: String,
+        /// A name that is nearly the same, or another tag of it.
+        hint: Option<String>,
     },
     /// An ID that stands for several images.
     #[error("`{0}` is the beginning of several image IDs: give more digits")]

@@ -17,10 +17,10 @@ use super::error::{Error, failed};
 use super::folder::{Folder, Lock};
 use super::id::{Id, is_hex};
 use super::journal::{self, Event, Journal};
-use super::name::{invent, nearest};
+use super::name::invent;
 use super::record::Record;
 use super::state::{State, Status};
-use crate::spec::{check_name, time};
+use crate::spec::{check_name, nearest, time};
 
 /// Only their owner looks into machines.
 const PRIVATE: u32 = 0o700;

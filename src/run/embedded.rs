@@ -46,7 +46,7 @@ pub fn resolve(store: &Store, reference: &str) -> Result<Image, Error> {
         };
     }
     match store.find(reference) {
-        Err(image::Error::NotFound { reference }) if reference == BUSYBOX_NAME => {
+        Err(image::Error::NotFound { reference, .. }) if reference == BUSYBOX_NAME => {
             store.load(
                 Source::Stream(Box::new(Cursor::new(BUSYBOX))),
                 &Limits::default(),

@@ -20,6 +20,7 @@ mod lifecycle;
 mod limits;
 mod machine;
 mod mounts;
+mod near;
 mod network;
 mod places;
 mod request;
@@ -46,6 +47,7 @@ pub use lifecycle::{Backoff, Lifecycle, Restart, STOP_TIMEOUT};
 pub use limits::{limit_name, parse_tasks};
 pub use machine::{Piece, Share, VmNetwork, VmSpec, Written};
 pub use mounts::{Mount, Origin, Owner, anchor_mount, anchor_volume, check_volume_name};
+pub use near::nearest;
 pub use network::{
     MOST_PUBLISHED, NetLimits, Network, Networking, Published, Transport, parse_publish,
 };

@@ -12,8 +12,14 @@ pub enum Error {
     #[error("{0}")]
     Name(String),
     /// There is no such volume.
-    #[error("no volume `{0}`: see `husk volume ls`")]
-    Unknown(String),
+    #[error("no volume `{name}`: {}", .hint.as_ref().map_or_else(
+        || "see `husk volume ls`".to_owned(), |name| format!("did you mean `{name}`?")))]
+    Unknown {
+        /// As typed.
+        name: String,
+        /// A name that is nearly the same.
+        hint: Option<String>,
+    },
     /// Somebody uses it.
     #[error("volume `{0}` is in use: end the runs that see it first")]
     InUse(String),

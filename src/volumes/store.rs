@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Error, failed};
 use super::{seed, time};
-use crate::spec::check_volume_name;
+use crate::spec::{check_volume_name, nearest};
 
 const DATA: &str = "data";
 const LOCK: &str = "lock";
@@ -133,27 +133,37 @@ impl Volumes {
         let mut names = self.names()?;
         names.retain(|name| !name.starts_with(ASIDE));
         names.sort();
-        let found = names.iter().map(|name| match self.find(name) {
-            // Removed meanwhile.
-            Err(Error::Unknown(_)) => Ok(None),
-            found => found.map(Some),
-        });
+        // One that is removed meanwhile is left out.
+        let found = names.iter().map(|name| self.read(name));
         found.filter_map(Result::transpose).collect()
     }
 
     /// The volume of this name.
     pub fn find(&self, name: &str) -> Result<Volume, Error> {
         check_volume_name(name).map_err(Error::Name)?;
+        self.read(name)?.ok_or_else(|| self.unknown(name))
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Volume>, Error> {
         let place = self.root.join(name);
         let path = place.join(RECORD);
-        let bytes = fs::read(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::Unknown(name.to_owned()),
-            _ => failed("read", &path)(error),
-        })?;
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            bytes => bytes.map_err(failed("read", &path))?,
+        };
         let record =
             serde_json::from_slice(&bytes).map_err(|error| failed("read", &path)(error.into()))?;
         let data = place.join(DATA);
-        Ok(Volume { record, data })
+        Ok(Some(Volume { record, data }))
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let known = self.list().unwrap_or_default();
+        let known = known.iter().map(|volume| volume.record.name.as_str());
+        Error::Unknown {
+            hint: nearest(name, known),
+            name: name.to_owned(),
+        }
     }
 
     /// Removes a volume that nobody uses.
@@ -161,12 +171,12 @@ impl Volumes {
         let in_use = || Error::InUse(name.to_owned());
         self.find(name)?;
         let place = self.root.join(name);
-        let lock = open_lock(&place)?.ok_or_else(|| Error::Unknown(name.to_owned()))?;
+        let lock = open_lock(&place)?.ok_or_else(|| self.unknown(name))?;
         if !is_alone(&lock, &place)? {
             return Err(in_use());
         }
         if !is_still(&lock, &place) {
-            return Err(Error::Unknown(name.to_owned()));
+            return Err(self.unknown(name));
         }
         let aside = self.aside(name);
         fs::rename(&place, &aside).map_err(failed("remove", &place))?;
@@ -297,7 +307,7 @@ mod tests {
         volumes.create("data", BTreeMap::new()).unwrap();
         let found = volumes.list().unwrap();
         assert_eq!((found.len(), &found[0].record.labels), (1, &labels));
-        assert!(matches!(volumes.find("gone"), Err(Error::Unknown(_))));
+        assert!(matches!(volumes.find("gone"), Err(Error::Unknown { .. })));
         assert!(matches!(volumes.find("../x"), Err(Error::Name(_))));
         assert!(matches!(volumes.create("a/b", labels), Err(Error::Name(_))));
     }
@@ -313,7 +323,7 @@ mod tests {
         drop(other);
         assert_eq!(volumes.unused().unwrap(), ["data"]);
         volumes.remove("data").unwrap();
-        assert!(matches!(volumes.remove("data"), Err(Error::Unknown(_))));
+        assert!(matches!(volumes.remove("data"), Err(Error::Unknown { .. })));
         assert!(volumes.names().unwrap().is_empty(), "and leaves nothing");
     }
 

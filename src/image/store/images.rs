@@ -11,7 +11,7 @@ use crate::image::error::Error;
 use crate::image::intake::BLOB;
 use crate::image::manifest::parse_config;
 use crate::image::reference::Reference;
-use crate::spec::ImageConfig;
+use crate::spec::{ImageConfig, nearest};
 
 /// Digits of an ID that are enough to ask for it.
 const MIN_ID: usize = 4;
@@ -59,10 +59,27 @@ impl Store {
         }
         match Reference::parse(text) {
             Some(reference) => Err(Error::NotFound {
+                hint: self.nearest(text),
                 reference: reference.to_string(),
             }),
             None => Err(Error::BadReference(text.to_owned())),
         }
+    }
+
+    /// The image that somebody who typed `text` may have meant.
+    fn nearest(&self, text: &str) -> Option<String> {
+        let names = self.all_names().ok()?;
+        let names: Vec<_> = names.values().flatten().map(Reference::familiar).collect();
+        let untagged = |name: &String| name.strip_suffix(":latest").map(str::to_owned);
+        let short: Vec<_> = names.iter().filter_map(untagged).collect();
+        let all = names.iter().chain(&short).map(String::as_str);
+        nearest(text, all).or_else(|| {
+            let tag = |name: &&String| {
+                name.strip_prefix(text)
+                    .is_some_and(|tag| tag.starts_with(':'))
+            };
+            names.iter().find(tag).cloned()
+        })
     }
 
     /// Every image, by name; those without a name come last.
