@@ -16,9 +16,11 @@
 //!    machines            the machines of this host: their files, names, output, and how to reach them
 //! 1  spec                what to run, as plain data
 //! 0  sys, timeline       the host kernel's words; phases    (and the package husk-init)
+//!    bucket              so much a second
 //! ```
 
 pub mod boot;
+mod bucket;
 pub mod cli;
 pub mod compare;
 pub mod container;

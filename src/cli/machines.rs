@@ -9,7 +9,7 @@ use super::Status as ExitStatus;
 use super::output::{Failure, say};
 use crate::machines::{Error, Machine, Machines, Record, State, Status, Wellness};
 use crate::run;
-use crate::spec::{Published, Restart, STOP_TIMEOUT, Signal, Wall, parse_tasks, time};
+use crate::spec::{DeviceRate, Published, Restart, STOP_TIMEOUT, Signal, Wall, parse_tasks, time};
 
 /// Something that a user asked for cannot be had; docker's number for it.
 pub const REFUSED: u8 = 1;
@@ -158,12 +158,22 @@ fn host_config(record: &Record) -> Value {
         Restart::OnFailure(Some(most)) => most,
         _ => 0,
     };
+    let rates = request.device_rates.parse().unwrap_or_default();
+    let rate = |one: &Option<DeviceRate>| {
+        let one = one.as_ref();
+        let shown = one.map(|one| json!([{"Path": one.device, "Rate": one.rate}]));
+        shown.unwrap_or(json!([]))
+    };
     json!({
         "AutoRemove": lifecycle.remove,
         "RestartPolicy": { "Name": lifecycle.restart.name(), "MaximumRetryCount": most },
         "Memory": record.resolved.memory,
         "NanoCpus": record.resolved.cpus.nano(),
         "CpusetCpus": request.cpuset_cpus.as_deref().unwrap_or_default(),
+        "BlkioDeviceReadBps": rate(&rates.read_bps),
+        "BlkioDeviceWriteBps": rate(&rates.write_bps),
+        "BlkioDeviceReadIOps": rate(&rates.read_iops),
+        "BlkioDeviceWriteIOps": rate(&rates.write_iops),
         // Docker's null is no limit.
         "PidsLimit": request.pids_limit.as_deref().and_then(|text| parse_tasks(text).ok()?),
         "NetworkMode": record.request.network.unwrap_or_default(),

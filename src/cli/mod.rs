@@ -28,6 +28,7 @@ mod port;
 mod progress;
 mod prune;
 mod ps;
+mod rates;
 mod rename;
 mod rm;
 mod rmi;

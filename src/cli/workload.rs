@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::env;
 use super::output::Failure;
+use super::rates::Rates;
 use crate::spec::{Cpus, Network, RunRequest};
 
 /// Flags about the workload.
@@ -41,6 +42,8 @@ pub struct Workload {
     /// Most processes and threads of the workload at once, like 100; -1 is no limit
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pids_limit: Option<String>,
+    #[command(flatten)]
+    rates: Rates,
     /// Keep what is written to the root file system on a disk of this size, like 10g, not in memory: it is there as
     /// long as the machine, and when that starts again
     #[arg(long, value_name = "SIZE")]
@@ -102,6 +105,7 @@ impl Workload {
             cpus: self.cpus.clone(),
             cpuset_cpus: self.cpuset_cpus.clone(),
             pids_limit: self.pids_limit.clone(),
+            device_rates: self.rates.words(),
             disk: self.disk.clone(),
             network: self.network.map(Into::into),
             egress: self.egress.clone(),
@@ -125,6 +129,9 @@ impl Workload {
         words.value("--cpus", Some(cpus.to_string()));
         words.value("--cpuset-cpus", self.cpuset_cpus.as_ref());
         words.value("--pids-limit", self.pids_limit.as_ref());
+        for (flag, rate) in self.rates.words().flags() {
+            words.value(flag, rate);
+        }
         words.values("--tmpfs", &self.tmpfs);
         words.values("--ulimit", &self.ulimit);
         words.value("--disk", self.disk.as_ref());

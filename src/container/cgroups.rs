@@ -27,6 +27,7 @@ const USED: [&str; 2] = ["cpu", "memory"];
 /// What only some of them are limited by, who asked for it.
 const TASKS: &str = "pids";
 const CPUSET: &str = "cpuset";
+const IO: &str = "io";
 
 /// What a group of the unified tree hands down to those below it (cgroups(7)).
 const HANDED_DOWN: &str = "cgroup.subtree_control";
@@ -60,6 +61,8 @@ pub struct Cgroups {
     pub cpuset: bool,
     /// `--pids-limit` is enforced, where somebody asked for it.
     pub tasks: bool,
+    /// `--device-read-bps` and its like are enforced, where somebody asked for them.
+    pub rates: bool,
     /// Devices are told apart.
     pub devices: bool,
 }
@@ -96,6 +99,11 @@ impl Cgroups {
             cpu: each("cpu"),
             cpuset: each(CPUSET),
             tasks: each(TASKS),
+            rates: match kind {
+                Kind::Unified => unified(IO),
+                Kind::PerController => has("blkio/blkio.throttle.read_bps_device"),
+                Kind::Absent => false,
+            },
             // The unified tree has no such controller: a filter takes its place, which is not made here.
             devices: kind == Kind::PerController && has("devices"),
         }
@@ -113,6 +121,7 @@ impl Cgroups {
             // Without being asked for there are no such limits.
             (self.cpuset || !asked.cpuset, true, "--cpuset-cpus"),
             (self.tasks || !asked.tasks, true, "--pids-limit"),
+            (self.rates || !asked.rates, true, "--device-…"),
         ];
         let lacks = lacks.into_iter().filter(|(has, ..)| !has);
         let lacks = lacks.map(|(_, asked, flag)| Missing {
@@ -145,7 +154,11 @@ fn hand_down(asked: Asked) -> String {
     for group in [Path::new(ROOT), &parent] {
         let file = group.join(HANDED_DOWN);
         let given = fs::read_to_string(&file).unwrap_or_default();
-        let wanted = [(asked.tasks, TASKS), (asked.cpuset, CPUSET)];
+        let wanted = [
+            (asked.tasks, TASKS),
+            (asked.cpuset, CPUSET),
+            (asked.rates, IO),
+        ];
         let wanted = wanted
             .iter()
             .filter_map(|(asked, name)| asked.then_some(*name));

@@ -64,6 +64,16 @@ pub enum Error {
     /// The network's process ended.
     #[error("the container's network broke: {0}")]
     Network(String),
+    /// A disk that is none.
+    #[error("{flag}: `{}` is no disk of this host's: lsblk -p lists them", path.display())]
+    NoDisk {
+        /// The flag.
+        flag: &'static str,
+        /// What it names.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// A word that a bundle cannot carry.
     #[error("`{0}` is not UTF-8, and an OCI bundle carries nothing else: leave --oci-runtime away")]
     NotText(String),

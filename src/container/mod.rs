@@ -20,6 +20,7 @@ mod config;
 mod confine;
 mod console;
 mod create;
+mod disks;
 mod embedded;
 mod enter;
 mod error;

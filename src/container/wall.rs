@@ -13,6 +13,7 @@ use super::cgroups::{self, Cgroups, Kind};
 use super::config::{self, Surroundings};
 use super::console::{Console, Socket};
 use super::create::{Bundle, Created};
+use super::disks;
 use super::enter::Entered;
 use super::error::{Error, root as failed};
 use super::far_end::FarEnd;
@@ -28,6 +29,9 @@ use super::tenant::{Door, Terms};
 use crate::spec::{ContainerSpec, Ending, Missing, OciRuntime, limit_name};
 use crate::sys::limits::hard_limit;
 use crate::timeline::{Phase, Timeline};
+
+/// What is said where images are on no disk that a control group knows.
+const NO_DISK: &str = "--device-… of a container is not enforced: the images are on no disk of one's own; write PATH:RATE";
 
 /// Runs `spec`'s job in a container, with `stdio` as husk's end of its streams. Whatever happens, the
 /// container is gone when this returns. What the host does not give is told before the workload begins;
@@ -48,6 +52,13 @@ pub fn run(
     };
     let mut missing = entered.missing;
     missing.extend(around.cgroups.missing(spec.asked));
+    let disks = disks::find(&spec.rates, &spec.tree)?;
+    if disks.is_none() {
+        missing.push(Missing {
+            text: NO_DISK.to_owned(),
+            asked: true,
+        });
+    }
     let root = Root::mount(spec, around.rootless, &mut missing)?;
     let prepared = root.prepare(spec)?;
     if around.cgroups.devices {
@@ -61,6 +72,9 @@ pub fn run(
     let limits = grant(&limits(asked), asked, around.rootless, &mut missing);
     missing.into_iter().for_each(tell);
     let mut config = config::build(spec, &root.place("root"), &prepared, &limits, around);
+    if let (true, Some(bounds)) = (around.cgroups.rates, disks) {
+        config["linux"]["resources"]["blockIO"] = bounds.to_oci();
+    }
     let terms = Terms {
         capabilities: config::bounding(around).bits(),
         ids: around.ids,

@@ -1,20 +1,13 @@
 //! How much may flow: so many bytes a second each way, and so many in all.
 //!
-//! Two buckets fill at the rate, up to a quarter of a second's worth; what flows is taken out. A stream takes what is
-//! there and waits for more; a datagram goes whole if there is anything, and the bucket owes the rest.
+//! Two buckets ([`crate::bucket`]) fill at the rate; what flows is taken out. A stream takes what is there and waits for
+//! more; a datagram goes whole if there is anything, and the bucket owes the rest.
 
 use std::time::{Duration, Instant};
 
 use super::flows::Moved;
+use crate::bucket::Bucket;
 use crate::spec::NetLimits;
-
-/// Nanoseconds of a second.
-const SECOND: u128 = 1_000_000_000;
-
-/// Parts of a second for which a bucket holds; and for which who waits is let wait at least, so that it does not take
-/// byte by byte.
-const HOLDS: u64 = 4;
-const SIP: u64 = 50;
 
 /// Least bytes that a bucket holds: a packet of the world's.
 const LEAST: u64 = 1500;
@@ -28,22 +21,11 @@ pub struct Meter {
     left: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
-    /// Bytes a second, and how many are kept.
-    rate: u64,
-    most: u64,
-    /// Bytes in it; less than none when some are owed.
-    level: i64,
-    /// Until when it was filled.
-    filled: Instant,
-}
-
 impl Meter {
     /// Within `limits`.
     pub fn new(limits: &NetLimits, now: Instant) -> Self {
         Self {
-            buckets: limits.rate.map(|rate| [Bucket::new(rate, now); 2]),
+            buckets: limits.rate.map(|rate| [Bucket::new(rate, LEAST, now); 2]),
             left: limits.bytes,
         }
     }
@@ -53,11 +35,9 @@ impl Meter {
         let left = self.left.map_or(usize::MAX, to_usize);
         let [sent, received] = match &mut self.buckets {
             None => [usize::MAX; 2],
-            Some(buckets) => buckets.each_mut().map(|bucket| {
-                bucket.fill(now);
-                let level = to_usize(u64::try_from(bucket.level).unwrap_or(0));
-                level.div_ceil(sharers.max(1))
-            }),
+            Some(buckets) => buckets
+                .each_mut()
+                .map(|bucket| to_usize(bucket.level(now)).div_ceil(sharers.max(1))),
         };
         Moved {
             sent: sent.min(left),
@@ -70,8 +50,7 @@ impl Meter {
         let spent = [moved.sent, moved.received];
         if let Some(buckets) = &mut self.buckets {
             for (bucket, spent) in buckets.iter_mut().zip(spent) {
-                let spent = i64::try_from(spent).unwrap_or(i64::MAX);
-                bucket.level = bucket.level.saturating_sub(spent);
+                bucket.take(spent as u64);
             }
         }
         if let Some(left) = &mut self.left {
@@ -90,49 +69,6 @@ impl Meter {
         let buckets = self.buckets.as_ref();
         let bucket = buckets.and_then(|buckets| buckets.get(way));
         bucket.map_or(Duration::ZERO, |bucket| bucket.patience(now))
-    }
-}
-
-impl Bucket {
-    fn new(rate: u64, now: Instant) -> Self {
-        let rate = rate.max(1);
-        let most = (rate / HOLDS).clamp(LEAST, i64::MAX as u64);
-        Self {
-            rate,
-            most,
-            level: i64::try_from(most).unwrap_or(i64::MAX),
-            filled: now,
-        }
-    }
-
-    fn fill(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.filled).as_nanos();
-        let came = passed * u128::from(self.rate) / SECOND;
-        let most = i128::from(self.most);
-        let level = i128::from(self.level) + i128::try_from(came).unwrap_or(most);
-        if level >= most {
-            self.level = i64::try_from(most).unwrap_or(i64::MAX);
-            self.filled = now;
-        } else {
-            self.level = i64::try_from(level).unwrap_or(i64::MAX);
-            // What is less than a byte counts the next time.
-            let took = came * SECOND / u128::from(self.rate);
-            self.filled += Duration::from_nanos(u64::try_from(took).unwrap_or(u64::MAX));
-        }
-    }
-
-    /// How long until there is a sip in it.
-    fn patience(&self, now: Instant) -> Duration {
-        let sip = i64::try_from((self.rate / SIP).max(1)).unwrap_or(i64::MAX);
-        if self.level >= sip {
-            return Duration::ZERO;
-        }
-        let missing = u128::from(sip.saturating_sub(self.level).unsigned_abs());
-        let wait = (missing * SECOND).div_ceil(u128::from(self.rate));
-        let wait = Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX));
-        // A debt of years is none that anybody waits for to its end.
-        let until = self.filled.checked_add(wait).unwrap_or(now);
-        until.saturating_duration_since(now)
     }
 }
 

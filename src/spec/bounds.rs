@@ -2,6 +2,7 @@
 
 use super::cpu_list::CpuList;
 use super::cpus::Cpus;
+use super::rates::DeviceRates;
 use super::request::RunRequest;
 use super::run::Problems;
 use super::{limits, units};
@@ -21,6 +22,7 @@ pub(super) struct Bounds {
     pub(super) cpus: Option<Cpus>,
     pub(super) cpuset: Option<CpuList>,
     pub(super) tasks: Option<u32>,
+    pub(super) rates: DeviceRates,
 }
 
 impl Bounds {
@@ -30,7 +32,12 @@ impl Bounds {
         let cpus = request.cpus.as_deref().map(Cpus::parse);
         let cpuset = request.cpuset_cpus.as_deref().map(CpuList::parse);
         let tasks = request.pids_limit.as_deref().map(limits::parse_tasks);
+        let rates = request.device_rates.parse().unwrap_or_else(|mistakes| {
+            problems.0.extend(mistakes);
+            DeviceRates::default()
+        });
         Self {
+            rates,
             memory: problems.take(memory.transpose()).flatten(),
             disk: problems.take(disk.transpose()).flatten(),
             cpus: problems.take(cpus.transpose()).flatten(),

@@ -11,6 +11,7 @@ use super::words;
 use super::cpu_list::CpuList;
 use super::cpus::Cpus;
 use super::machine::Share;
+use super::rates::DeviceRates;
 
 /// Which wall stands between a workload and its host.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -43,6 +44,8 @@ pub struct Asked {
     pub cpuset: bool,
     /// `--pids-limit`.
     pub tasks: bool,
+    /// `--device-read-bps` and its like.
+    pub rates: bool,
 }
 
 /// Something that this host does not give.
@@ -77,6 +80,8 @@ pub struct ContainerSpec {
     pub cpus: Cpus,
     /// The host's CPUs that it may use; `None` for all.
     pub cpuset: Option<CpuList>,
+    /// How fast the host's disks may be used.
+    pub rates: DeviceRates,
     /// Which of these, and of the job's, were asked for.
     pub asked: Asked,
     /// What both walls do with a root, and the workload.

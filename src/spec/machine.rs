@@ -9,6 +9,7 @@ use super::cpus::Cpus;
 use super::egress::EgressPolicy;
 use super::mounts::Owner;
 use super::network::{NetLimits, Transport};
+use super::rates::DeviceRates;
 
 /// One run of bytes of the stitched disk: the whole of a file, padded with zeros to `len`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +77,9 @@ pub struct VmSpec {
     pub disk: Vec<Piece>,
     /// The disk for what is written to the root, if it is not kept in memory.
     pub written: Option<Written>,
+    /// How fast both disks together may be used.
+    #[serde(default, skip_serializing_if = "DeviceRates::is_empty")]
+    pub rates: DeviceRates,
     /// What it sees of the host's files.
     pub shares: Vec<Share>,
     /// Its network, if it has one.

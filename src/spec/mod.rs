@@ -23,6 +23,7 @@ mod mounts;
 mod near;
 mod network;
 mod places;
+mod rates;
 mod request;
 mod run;
 pub mod sentence;
@@ -51,6 +52,7 @@ pub use near::nearest;
 pub use network::{
     MOST_PUBLISHED, NetLimits, Network, Networking, Published, Transport, parse_publish,
 };
+pub use rates::{DeviceRate, DeviceRates, RateWords};
 pub use request::{EnvWord, Probe, RunRequest};
 pub use run::{RunSpec, SpecError, check_name};
 pub use signal::{FORWARDED, PATIENCE, Signal};

@@ -10,6 +10,7 @@ use super::container::Wall;
 use super::health::HealthRequest;
 use super::lifecycle::Lifecycle;
 use super::network::Network;
+use super::rates::RateWords;
 use super::{size, words};
 
 /// One word about the environment, in the order typed.
@@ -73,6 +74,9 @@ pub struct RunRequest {
     /// Most processes and threads as typed.
     #[serde(skip_serializing_if = "is_default")]
     pub pids_limit: Option<String>,
+    /// How fast the disks may be used, as typed.
+    #[serde(skip_serializing_if = "is_default")]
+    pub device_rates: RateWords,
     /// Size of a disk for what is written to the root file system, as typed.
     #[serde(skip_serializing_if = "is_default")]
     pub disk: Option<String>,

@@ -20,6 +20,7 @@ use super::network::{
     parse_exposed, parse_publish, parse_rate,
 };
 use super::places::Places;
+use super::rates::DeviceRates;
 use super::request::{Probe, RunRequest};
 use super::signal::Signal;
 use super::{environment, limits};
@@ -61,6 +62,8 @@ pub struct RunSpec {
     pub cpuset: Option<CpuList>,
     /// Most processes and threads of the workload at once; `None` for as many as there is room for.
     pub tasks: Option<u32>,
+    /// How fast the disks may be used.
+    pub rates: DeviceRates,
     /// Which of these were asked for.
     pub asked: Asked,
     /// What it sees of the world.
@@ -102,7 +105,7 @@ impl std::error::Error for SpecError {}
 
 /// Collects mistakes and goes on, so that the user sees all of them at once.
 #[derive(Default)]
-pub(super) struct Problems(Vec<String>);
+pub(super) struct Problems(pub(super) Vec<String>);
 
 impl Problems {
     pub(super) fn take<T>(&mut self, result: Result<T, String>) -> Option<T> {
@@ -143,6 +146,7 @@ impl RunSpec {
                 cpus: request.cpus.is_some(),
                 cpuset: bounds.cpuset.is_some(),
                 tasks: bounds.tasks.is_some(),
+                rates: !bounds.rates.is_empty(),
             },
             name,
             files: guest_files(&hostname),
@@ -158,6 +162,7 @@ impl RunSpec {
             cpus: bounds.cpus.unwrap_or_default(),
             cpuset: bounds.cpuset,
             tasks: bounds.tasks,
+            rates: bounds.rates,
             networking,
             kernel: request.kernel,
             initrd: request.initrd,

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvError};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use rustix::fs::Mode;
 use rustix::process::umask;
@@ -21,6 +22,7 @@ use crate::devices::virtio::device::Device;
 use crate::devices::virtio::fs::{Fs, Share};
 use crate::devices::virtio::mmio::Transport;
 use crate::devices::virtio::net::Net;
+use crate::devices::virtio::pace::Pace;
 use crate::devices::virtio::rng::Rng;
 use crate::devices::virtio::vsock::{Connector, Vsock};
 use crate::devices::{i8042, serial};
@@ -84,7 +86,8 @@ pub fn build(
     // 4. Devices, wired to it.
     let reset = EventFd::new(0).map_err(no_event)?;
     let ports = Arc::new(wire_ports(&vm, parts.console, &reset)?);
-    let mut devices = new_devices(parts.disk, parts.connector)?;
+    let pace = Arc::new(Pace::new(&spec.rates, Instant::now()));
+    let mut devices = new_devices(parts.disk, &pace, parts.connector)?;
     if spec.kernel_is_foreign {
         // Our own has all that it needs from the boot on: its seed, and then init's.
         devices.push(Box::new(Rng::default()));
@@ -93,7 +96,7 @@ pub fn build(
         devices.push(Box::new(share(parts.shares)?));
     }
     if let Some((file, len)) = parts.written {
-        devices.push(Box::new(writable(file, len)?));
+        devices.push(Box::new(writable(file, len, &pace)?));
     }
     if let Some(setup) = parts.network {
         devices.push(Box::new(connect(setup)?));
@@ -203,6 +206,7 @@ fn panicked(_: RecvError) -> Error {
 /// The devices that every machine has, in the order of their slots.
 fn new_devices(
     disk: Vec<(File, u64)>,
+    pace: &Arc<Pace>,
     connector: Box<dyn Connector>,
 ) -> Result<Vec<Box<dyn Device>>, Error> {
     let vsock = Vsock::new(connector).map_err(|source| Error::Host {
@@ -210,7 +214,7 @@ fn new_devices(
         source,
     })?;
     Ok(vec![
-        Box::new(Block::new(Stitched::new(disk))),
+        Box::new(Block::new(Stitched::new(disk), Arc::clone(pace))),
         Box::new(vsock),
     ])
 }
@@ -218,13 +222,13 @@ fn new_devices(
 /// Says to init, whose environment such words are, that there is a disk to be written.
 const WRITTEN: &str = "HUSK_WRITTEN=/dev/vdb";
 
-fn writable(file: File, len: u64) -> Result<WritableBlock, Error> {
+fn writable(file: File, len: u64, pace: &Arc<Pace>) -> Result<WritableBlock, Error> {
     let refused = |source| Error::Host {
         what: "to serve a disk",
         source,
     };
     signals::survive_long_files().map_err(refused)?;
-    WritableBlock::new(Sparse::new(file, len)).map_err(refused)
+    WritableBlock::new(Sparse::new(file, len), Arc::clone(pace)).map_err(refused)
 }
 
 /// The file system device. This process becomes one that serves it: it may have as many files open as the

@@ -22,6 +22,7 @@ mod machines;
 mod network;
 mod parity;
 mod probe;
+mod rates;
 mod signals;
 mod store;
 mod streams;

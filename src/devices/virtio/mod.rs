@@ -6,6 +6,7 @@ pub mod device;
 pub mod fs;
 pub mod mmio;
 pub mod net;
+pub mod pace;
 mod registers;
 pub mod rng;
 pub mod vsock;

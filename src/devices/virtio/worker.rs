@@ -6,24 +6,37 @@
 //!           poll()        ◀── broken ─────┘ the driver broke the protocol
 //!           stop()        ──▶ stop ──────▶  ends after the request in hand, and gives all back
 //! ```
+//!
+//! Where there is a pace, a request waits for its turn before it is served. One that waits is still the driver's: it goes
+//! back untouched when the device stops. None overtakes another.
 
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{read, write};
 
 use super::chain::{Chain, broken};
 use super::device::Active;
+use super::pace::{Demand, Pace};
 use crate::sys::lock::lock;
+
+/// How often who waits for its turn looks whether the pace has changed.
+const OFTEN: Duration = Duration::from_millis(100);
 
 /// What serves the requests of a device.
 pub trait Serve: Send + 'static {
     /// Serves a request; the bytes written into its chain. What is no request at all is an error.
     fn serve(&mut self, chain: &Chain, active: &Active) -> io::Result<usize>;
+
+    /// What a request takes that is served at a pace; nothing where it goes at once.
+    fn demand(&self, _chain: &Chain, _active: &Active) -> io::Result<Option<Demand>> {
+        Ok(None)
+    }
 }
 
 /// What the thread is told.
@@ -49,6 +62,8 @@ struct Desk {
 pub struct Worker<S> {
     name: &'static str,
     desk: Arc<Desk>,
+    /// How fast requests are served, where that may be bounded.
+    pace: Option<Arc<Pace>>,
     /// While no thread has it.
     server: Option<S>,
     thread: Option<JoinHandle<(Active, S)>>,
@@ -65,9 +80,18 @@ impl<S: Serve> Worker<S> {
         Ok(Self {
             name,
             desk: Arc::new(desk),
+            pace: None,
             server: Some(server),
             thread: None,
         })
+    }
+
+    /// The same, at this pace.
+    pub fn at(self, pace: Arc<Pace>) -> Self {
+        Self {
+            pace: Some(pace),
+            ..self
+        }
     }
 
     /// Begins.
@@ -76,10 +100,10 @@ impl<S: Serve> Worker<S> {
             return Err(broken("a driver that begins twice"));
         };
         *lock(&self.desk.orders) = Orders::default();
-        let desk = Arc::clone(&self.desk);
+        let (desk, pace) = (Arc::clone(&self.desk), self.pace.clone());
         let thread = Builder::new()
             .name(self.name.to_owned())
-            .spawn(move || work(&desk, active, server))?;
+            .spawn(move || work(&desk, pace.as_deref(), active, server))?;
         self.thread = Some(thread);
         Ok(())
     }
@@ -138,14 +162,32 @@ impl Desk {
     fn is_stopping(&self) -> bool {
         lock(&self.orders).stop
     }
+
+    /// Waits until what a request takes is there; false when it is time to stop before that.
+    fn wait_for_turn(&self, pace: &Pace, demand: Demand) -> bool {
+        let mut orders = lock(&self.orders);
+        while !orders.stop {
+            let Err(wait) = pace.take(demand, Instant::now()) else {
+                return true;
+            };
+            let waited = self.changed.wait_timeout(orders, wait.min(OFTEN));
+            orders = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        false
+    }
 }
 
 /// What the thread does.
-fn work<S: Serve>(desk: &Desk, mut active: Active, mut server: S) -> (Active, S) {
+fn work<S: Serve>(
+    desk: &Desk,
+    pace: Option<&Pace>,
+    mut active: Active,
+    mut server: S,
+) -> (Active, S) {
     while let Some(queues) = desk.wait() {
         let mut numbers = (0..active.queues.len()).filter(|queue| queues & 1 << queue != 0);
         let served: io::Result<()> =
-            numbers.try_for_each(|queue| serve_queue(desk, &mut active, &mut server, queue));
+            numbers.try_for_each(|queue| serve_queue(desk, pace, &mut active, &mut server, queue));
         if let Err(error) = served {
             desk.tell(|orders| orders.broken = Some(error));
             // A full counter is readable, too.
@@ -158,12 +200,20 @@ fn work<S: Serve>(desk: &Desk, mut active: Active, mut server: S) -> (Active, S)
 
 fn serve_queue<S: Serve>(
     desk: &Desk,
+    pace: Option<&Pace>,
     active: &mut Active,
     server: &mut S,
     queue: usize,
 ) -> io::Result<()> {
     loop {
         while let Some(chain) = active.pop(queue)? {
+            if let Some(pace) = pace.filter(|pace| pace.is_bounded())
+                && let Some(demand) = server.demand(&chain, active)?
+                && !desk.wait_for_turn(pace, demand)
+            {
+                active.unpop(queue);
+                return Ok(());
+            }
             let written = server.serve(&chain, active)?;
             active.give_back(queue, chain.head, written)?;
             // The next request may take its time.

@@ -9,6 +9,7 @@
 use std::io;
 
 use crate::devices::virtio::chain::{Chain, Segment, broken, split, total};
+use crate::devices::virtio::pace::{Demand, Way};
 use vm_memory::GuestMemoryMmap;
 
 /// Bytes of a sector, whatever the block size.
@@ -77,6 +78,23 @@ pub struct Parsed {
     pub request: Request,
     /// Bytes of the writable part before the status byte.
     pub data_len: usize,
+}
+
+impl Request {
+    /// What it takes of the pace at which the disk is used: a flush nothing, and what is discarded no bytes.
+    pub fn demand(&self) -> Option<Demand> {
+        let (way, bytes) = match self {
+            Self::Read { into, .. } => (Way::Read, total(into) as u64),
+            Self::Write { from, .. } => (Way::Write, total(from) as u64),
+            Self::Discard(_) => (Way::Write, 0),
+            Self::Zero(ranges) => {
+                let lens = ranges.iter().map(|range| range.len);
+                (Way::Write, lens.fold(0, u64::saturating_add))
+            }
+            Self::Flush | Self::Identify | Self::Unsupported => return None,
+        };
+        Some(Demand { way, bytes })
+    }
 }
 
 /// Parses a chain. A chain that is no request at all is an error; a request that cannot be served

@@ -3,12 +3,14 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 use super::device::{BLOCK_SIZE, F_BLK_SIZE, F_SEG_MAX, QUEUES, S_IOERR, S_OK, S_UNSUPP, SEG_MAX};
 use super::request::{self, ID_LEN, MAX_RANGES, Request};
 use super::sparse::Sparse;
 use crate::devices::virtio::chain::{Chain, total};
 use crate::devices::virtio::device::{Active, Device, Kind};
+use crate::devices::virtio::pace::{Demand, Pace};
 use crate::devices::virtio::worker::{Serve, Worker};
 
 /// Feature bits (virtio 1.2, 5.2.3): flush, discard and write zeroes are understood.
@@ -33,11 +35,11 @@ pub struct WritableBlock {
 }
 
 impl WritableBlock {
-    /// Offers `disk` to the guest.
-    pub fn new(disk: Sparse) -> io::Result<Self> {
+    /// Offers `disk` to the guest, at this pace.
+    pub fn new(disk: Sparse, pace: Arc<Pace>) -> io::Result<Self> {
         Ok(Self {
             sectors: disk.sectors(),
-            worker: Worker::new("disk", disk)?,
+            worker: Worker::new("disk", disk)?.at(pace),
         })
     }
 }
@@ -105,6 +107,10 @@ impl Device for WritableBlock {
 }
 
 impl Serve for Sparse {
+    fn demand(&self, chain: &Chain, active: &Active) -> io::Result<Option<Demand>> {
+        Ok(request::parse(chain, &active.mem)?.request.demand())
+    }
+
     fn serve(&mut self, chain: &Chain, active: &Active) -> io::Result<usize> {
         let mem = &*active.mem;
         let parsed = request::parse(chain, mem)?;

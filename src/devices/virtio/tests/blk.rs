@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::driver::{BUFFERS, Driver, readable, writable};
+use super::driver::{BUFFERS, Driver, readable, unbounded, writable};
 use crate::devices::virtio::blk::{Block, Stitched};
 use crate::devices::virtio::registers as reg;
 use crate::kvm::bus::BusDevice;
@@ -23,7 +23,7 @@ fn driver() -> Driver {
         file
     };
     let disk = Stitched::new(vec![(file(1, 5000), 8192), (file(2, 4096), 4096)]);
-    let driver = Driver::ready(Block::new(disk));
+    let driver = Driver::ready(Block::new(disk, unbounded()));
     driver.put(STATUS, &[0xee]);
     driver
 }

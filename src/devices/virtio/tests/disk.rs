@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, any};
 
-use super::driver::{BUFFERS, Driver, readable, writable};
+use super::driver::{BUFFERS, Driver, readable, unbounded, writable};
 use crate::devices::virtio::blk::{Sparse, WritableBlock};
 use crate::devices::virtio::registers as reg;
 use crate::kvm::bus::BusDevice;
@@ -37,7 +37,7 @@ impl Guest {
         file.set_len(LEN).unwrap();
         let disk = Sparse::new(file.try_clone().unwrap(), LEN);
         Self {
-            driver: Driver::ready(WritableBlock::new(disk).unwrap()),
+            driver: Driver::ready(WritableBlock::new(disk, unbounded()).unwrap()),
             file,
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::driver::{BUFFERS, Driver, readable, writable};
+use super::driver::{BUFFERS, Driver, readable, unbounded, writable};
 use crate::devices::virtio::blk::{Block, Stitched};
 use crate::devices::virtio::registers as reg;
 use crate::devices::virtio::rng::Rng;
@@ -125,7 +125,7 @@ impl Guest {
 fn an_available_index_that_jumps_needs_a_reset() {
     let devices: [fn() -> Driver; 3] = [
         || Driver::ready(Rng::default()),
-        || Driver::ready(Block::new(Stitched::new(Vec::new()))),
+        || Driver::ready(Block::new(Stitched::new(Vec::new()), unbounded())),
         || Guest::new().driver,
     ];
     for device in devices {

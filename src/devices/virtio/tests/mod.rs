@@ -8,6 +8,7 @@ mod fuse;
 mod hostile;
 mod mmio;
 mod net;
+mod pace;
 mod random;
 mod rng;
 mod vsock;

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use proptest::collection::vec;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof};
 
-use super::driver::{BUFFERS, Buffer, Driver, readable, writable};
+use super::driver::{BUFFERS, Buffer, Driver, readable, unbounded, writable};
 use crate::devices::virtio::blk::{Block, Stitched};
 use crate::devices::virtio::registers as reg;
 use crate::devices::virtio::rng::Rng;
@@ -50,7 +50,10 @@ fn device(number: usize) -> Driver {
         0 => Driver::ready(Rng::default()),
         1 => {
             let file = tempfile::tempfile().unwrap();
-            Driver::ready(Block::new(Stitched::new(vec![(file, 1 << 20)])))
+            Driver::ready(Block::new(
+                Stitched::new(vec![(file, 1 << 20)]),
+                unbounded(),
+            ))
         }
         _ => Driver::ready(Vsock::new(Box::new(Hosts(Mutex::default()))).unwrap()),
     }
