@@ -14,6 +14,7 @@ mod mounts;
 mod network;
 mod reached;
 mod screen;
+mod tap;
 
 pub use embedded::GUEST_KERNEL;
 pub use keeper::{KEEPER_VERB, create, keep, machines, start};
@@ -142,6 +143,9 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// There is no place on the network of the host's that was asked for.
+    #[error(transparent)]
+    Tap(#[from] tap::Error),
     /// A port of the host's cannot be published.
     #[error("--publish: cannot listen on {address}; if somebody else does, choose another port")]
     Publish {
@@ -260,7 +264,7 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
     let topic = Topic {
         boot_deadline: spec.boot_deadline,
         timeout: spec.timeout,
-        job: build_job(&spec, network::interface(&spec.networking))?,
+        job: build_job(&spec, net.interface)?,
     };
     let (stdio, watch) = life.open(&spec)?;
     let freezer = launched.freezer()?;
@@ -287,8 +291,9 @@ fn connect(
     spec: &mut RunSpec,
     life: &Life,
 ) -> Result<(network::Found, Option<File>), Error> {
-    let net = network::find(spec)?;
+    let net = network::find(spec, life.id().short())?;
     launched.listen(&net.doors)?;
+    net.tap.iter().try_for_each(|tap| launched.plug(tap))?;
     let attempts = net.network.as_ref().map(|_| life.begin_attempts());
     let attempts = attempts.transpose()?;
     attempts.iter().try_for_each(|file| launched.note(file))?;

@@ -229,12 +229,12 @@ fn tun() -> Finding {
         Ok(_) => (
             Grade::Good,
             "readable and writable".to_owned(),
-            "nothing that machines need; with --wall container, containers have a network",
+            "machines can be on networks of this host's (--network tap=); with --wall container, containers have a network",
         ),
         Err(error) => (
             Grade::Note,
             error.to_string(),
-            "nothing that machines need; containers have no network: load the module (modprobe tun), or let your user open it",
+            "machines need it for --network tap= alone; containers have no network: load the module (modprobe tun), or let your user open it",
         ),
     };
     Finding {

@@ -176,7 +176,7 @@ fn host_config(record: &Record) -> Value {
         "BlkioDeviceWriteIOps": rate(&rates.write_iops),
         // Docker's null is no limit.
         "PidsLimit": request.pids_limit.as_deref().and_then(|text| parse_tasks(text).ok()?),
-        "NetworkMode": record.request.network.unwrap_or_default(),
+        "NetworkMode": record.request.network.clone().unwrap_or_default(),
         "PublishAllPorts": request.publish_all,
         "ReadonlyRootfs": request.read_only,
         "Tmpfs": tmpfs.collect::<Map<_, _>>(),

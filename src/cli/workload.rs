@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::env;
 use super::output::Failure;
 use super::rates::Rates;
-use crate::spec::{Cpus, Network, RunRequest};
+use crate::spec::{Cpus, Network, RunRequest, parse_network};
 
 /// Flags about the workload.
 #[derive(Debug, Clone, clap::Args)]
@@ -48,9 +48,11 @@ pub struct Workload {
     /// long as the machine, and when that starts again
     #[arg(long, value_name = "SIZE")]
     disk: Option<String>,
-    /// The network: user is one of its own, over sockets of this host's; none is none
-    #[arg(long, value_name = "NETWORK", value_enum)]
-    network: Option<NetworkName>,
+    /// The network: user is one of its own, over sockets of this host's; none is none; tap=NAME and bridge=NAME are
+    /// this host's own, by a TAP interface that is there, or on a bridge, with
+    /// [,ip=ADDRESS/BITS][,gw=ADDRESS][,dns=ADDRESS][,mac=MAC][,mtu=BYTES]: `husk network setup` makes them
+    #[arg(long, value_name = "NETWORK", value_parser = parse_network)]
+    network: Option<Network>,
     /// Whom it may reach: any, public for addresses of the Internet only, none; before that, rules of which the
     /// first that fits holds: allow:WHERE[:PORTS][/tcp|udp|icmp] or deny:…, where WHERE is an address, a network,
     /// [IPv6], a name, *.NAME, public or *. Without a word for the rest, it is none where anything is allowed, and
@@ -107,7 +109,7 @@ impl Workload {
             pids_limit: self.pids_limit.clone(),
             device_rates: self.rates.words(),
             disk: self.disk.clone(),
-            network: self.network.map(Into::into),
+            network: self.network.clone(),
             egress: self.egress.clone(),
             net_connections: self.net_connections.clone(),
             net_rate: self.net_rate.clone(),
@@ -146,7 +148,7 @@ impl Workload {
         let mut words = Words::default();
         words.values("--env", &self.env);
         words.values("--env-file", &self.env_file);
-        words.value("--network", self.network.map(name_of));
+        words.value("--network", self.network.as_ref().map(Network::to_string));
         words.values("--egress", &self.egress);
         words.value("--net-connections", self.net_connections.as_ref());
         words.value("--net-rate", self.net_rate.as_ref());
@@ -161,30 +163,6 @@ impl Workload {
             Some(self.hostname.as_deref().unwrap_or(hostname)),
         );
         words.0
-    }
-}
-
-/// As it is typed.
-fn name_of(value: impl clap::ValueEnum) -> String {
-    let possible = value.to_possible_value();
-    possible.map_or_else(String::new, |value| value.get_name().to_owned())
-}
-
-/// The networks by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum NetworkName {
-    /// Nothing but the machine's own loopback
-    None,
-    /// One of its own, over sockets of this host's
-    User,
-}
-
-impl From<NetworkName> for Network {
-    fn from(name: NetworkName) -> Self {
-        match name {
-            NetworkName::None => Self::None,
-            NetworkName::User => Self::User,
-        }
     }
 }
 

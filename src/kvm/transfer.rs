@@ -34,6 +34,43 @@ pub fn write_at(
     transfer(libc::pwritev, mem, file, offset, stretches)
 }
 
+/// Reads once from where there is no offset and each read takes a whole message, into `stretches`; how many bytes the
+/// message had of what fits.
+pub fn read_once(
+    mem: &GuestMemoryMmap,
+    from: BorrowedFd<'_>,
+    stretches: &[(GuestAddress, usize)],
+) -> io::Result<usize> {
+    once(libc::readv, mem, from, stretches)
+}
+
+/// Writes `stretches` once, as one message.
+pub fn write_once(
+    mem: &GuestMemoryMmap,
+    to: BorrowedFd<'_>,
+    stretches: &[(GuestAddress, usize)],
+) -> io::Result<usize> {
+    once(libc::writev, mem, to, stretches)
+}
+
+/// The call: `readv` or `writev`.
+type Once = unsafe extern "C" fn(libc::c_int, *const libc::iovec, libc::c_int) -> isize;
+
+fn once(
+    call: Once,
+    mem: &GuestMemoryMmap,
+    file: BorrowedFd<'_>,
+    stretches: &[(GuestAddress, usize)],
+) -> io::Result<usize> {
+    let (vector, _) = vector(mem, stretches)?;
+    // More than the kernel takes is its error.
+    let count = libc::c_int::try_from(vector.len()).map_err(io::Error::other)?;
+    // SAFETY: each entry of the vector is a stretch of guest memory, which stays mapped as long as `mem`
+    // lives; whatever the guest does with it meanwhile, nobody holds a reference into it.
+    let moved = unsafe { call(file.as_raw_fd(), vector.as_ptr(), count) };
+    usize::try_from(moved).map_err(|_| io::Error::last_os_error())
+}
+
 fn transfer(
     call: Call,
     mem: &GuestMemoryMmap,

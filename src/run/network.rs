@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 
 use husk_init::job::{Addresses, GuestFile, Interface};
 
+use super::tap;
 use crate::container::{Entered, FarEnd};
 use crate::net::{
     GATEWAY_V4, GATEWAY_V6, GUEST_MAC, GUEST_V4, GUEST_V6, MTU, PREFIX_V4, PREFIX_V6,
@@ -20,7 +21,7 @@ use crate::spec::{
 };
 use crate::timeline::Timeline;
 
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
 
 /// Most bytes of /etc/hosts and of rules that fit into what the machine is told; what of the file is behind them is left
@@ -33,8 +34,12 @@ const MOST_RESOLVERS: usize = 3;
 /// The far end of a machine's network.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// What the machine is told; nothing if it has no network.
+    /// What the machine is told; nothing if it has no network of its own.
     pub network: Option<VmNetwork>,
+    /// What the guest is told, if it has any.
+    pub interface: Option<Interface>,
+    /// Its cable to a network of the host's.
+    pub tap: Option<OwnedFd>,
     /// Sockets of its published ports.
     pub doors: Vec<OwnedFd>,
     /// Where they are.
@@ -61,7 +66,8 @@ pub struct Joined {
 impl Outside {
     /// Opens the ports of `request`, and starts the network's process; nothing where no network is wanted.
     pub fn prepare(reference: &str, request: &RunRequest) -> Result<Option<Self>, run::Error> {
-        if request.network == Some(Network::None) {
+        // A network of the host's is no container's; that is told with all other mistakes.
+        if matches!(request.network, Some(Network::None | Network::Host(_))) {
             return Ok(None);
         }
         let wanted: Vec<_> = if request.publish_all {
@@ -118,8 +124,18 @@ impl Outside {
     }
 }
 
-/// Finds the network of `spec`, whose files tell the guest of it, and opens its ports.
-pub fn find(spec: &mut RunSpec) -> Result<Found, run::Error> {
+/// Finds the network of `spec`, whose files tell the guest of it, and opens its ports or plugs it in. `id` is the
+/// machine's.
+pub fn find(spec: &mut RunSpec, id: &str) -> Result<Found, run::Error> {
+    if let Some(link) = &spec.networking.link {
+        let plugged = tap::plug(&link.end)?;
+        tap::tell_guest(&mut spec.files, &spec.hostname, link);
+        return Ok(Found {
+            interface: Some(tap::interface(link, plugged.mtu, id)),
+            tap: Some(plugged.tap),
+            ..Found::default()
+        });
+    }
     if spec.networking.network == Network::None {
         return Ok(Found::default());
     }
@@ -128,6 +144,8 @@ pub fn find(spec: &mut RunSpec) -> Result<Found, run::Error> {
     let network = describe(spec);
     Ok(Found {
         network: Some(network),
+        interface: interface(&spec.networking),
+        tap: None,
         doors,
         published,
     })
@@ -182,16 +200,16 @@ fn shorten(mut hosts: String, most: usize) -> String {
 }
 
 /// The guest's place on it.
-pub fn interface(networking: &Networking) -> Option<Interface> {
+fn interface(networking: &Networking) -> Option<Interface> {
     (networking.network == Network::User).then(|| Interface {
         required: networking.asked,
         mac: GUEST_MAC,
         mtu: MTU,
-        v4: Addresses {
+        v4: Some(Addresses {
             own: GUEST_V4.octets().to_vec(),
             gateway: GATEWAY_V4.octets().to_vec(),
             prefix: PREFIX_V4,
-        },
+        }),
         v6: Some(Addresses {
             own: GUEST_V6.octets().to_vec(),
             gateway: GATEWAY_V6.octets().to_vec(),
@@ -203,21 +221,37 @@ pub fn interface(networking: &Networking) -> Option<Interface> {
 /// Names are resolved by the gateway, with the host's own search list and options; the guest's name is its
 /// address on the network.
 fn tell_guest(files: &mut [GuestFile], hostname: &str, resolv_conf: &str) {
+    fill_resolv_conf(files, &[GATEWAY_V4.into()], resolv_conf);
+    name_guest(files, hostname, GUEST_V4.into());
+}
+
+/// The guest's resolvers are `servers`, its search list and options those of the host's `resolv_conf`.
+pub(super) fn fill_resolv_conf(files: &mut [GuestFile], servers: &[IpAddr], resolv_conf: &str) {
+    let words = ["search", "domain", "options"];
+    let kept = resolv_conf
+        .lines()
+        .filter(|line| words.iter().any(|word| keyword(line) == *word));
+    let kept = kept.map(|line| format!("{line}\n"));
+    let servers = servers
+        .iter()
+        .map(|server| format!("nameserver {server}\n"));
+    let text: String = servers.chain(kept).collect();
+    rewrite(files, RESOLV_CONF, |_| text.clone());
+}
+
+/// The guest's name is its `address`.
+pub(super) fn name_guest(files: &mut [GuestFile], hostname: &str, address: IpAddr) {
+    let (own, named) = (
+        format!("127.0.1.1\t{hostname}"),
+        format!("{address}\t{hostname}"),
+    );
+    rewrite(files, HOSTS, |text| text.replace(&own, &named));
+}
+
+fn rewrite(files: &mut [GuestFile], path: &str, change: impl Fn(&str) -> String) {
     for file in files {
-        if file.path == RESOLV_CONF.as_bytes() {
-            let words = ["search", "domain", "options"];
-            let kept = resolv_conf
-                .lines()
-                .filter(|line| words.iter().any(|word| keyword(line) == *word));
-            let kept: String = kept.map(|line| format!("{line}\n")).collect();
-            file.content = format!("nameserver {GATEWAY_V4}\n{kept}").into();
-        } else if file.path == HOSTS.as_bytes() {
-            let text = String::from_utf8_lossy(&file.content);
-            let (own, named) = (
-                format!("127.0.1.1\t{hostname}"),
-                format!("{GUEST_V4}\t{hostname}"),
-            );
-            file.content = text.replace(&own, &named).into_bytes();
+        if file.path == path.as_bytes() {
+            file.content = change(&String::from_utf8_lossy(&file.content)).into_bytes();
         }
     }
 }
@@ -227,7 +261,7 @@ fn keyword(line: &str) -> &str {
 }
 
 /// The host's resolvers. One on a link needs to know which, and is left out.
-fn resolvers(resolv_conf: &str) -> Vec<IpAddr> {
+pub(super) fn resolvers(resolv_conf: &str) -> Vec<IpAddr> {
     let servers = resolv_conf
         .lines()
         .filter(|line| keyword(line) == "nameserver");

@@ -16,6 +16,7 @@ mod ending;
 mod environment;
 mod exec;
 mod health;
+mod host_link;
 mod lifecycle;
 mod limits;
 mod machine;
@@ -44,13 +45,15 @@ pub use ending::Ending;
 pub use environment::{merge as merge_environment, name_terminal};
 pub use exec::Exec;
 pub use health::{HealthCheck, HealthRequest, ImageHealth};
+pub use host_link::{HostEnd, HostLink, HostPlace};
 pub use lifecycle::{Backoff, Lifecycle, Restart, STOP_TIMEOUT};
 pub use limits::{limit_name, parse_tasks};
 pub use machine::{Piece, Share, VmNetwork, VmSpec, Written};
 pub use mounts::{Mount, Origin, Owner, anchor_mount, anchor_volume, check_volume_name};
 pub use near::nearest;
 pub use network::{
-    MOST_PUBLISHED, NetLimits, Network, Networking, Published, Transport, parse_publish,
+    MOST_PUBLISHED, NetLimits, Network, Networking, Published, Transport, parse_network,
+    parse_publish,
 };
 pub use rates::{DeviceRate, DeviceRates, RateWords};
 pub use request::{EnvWord, Probe, RunRequest};

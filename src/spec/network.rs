@@ -6,10 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::egress::EgressPolicy;
+use super::host_link::{HostLink, is_host_link};
 use super::units::parse_size;
 
 /// Which network a machine has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
     /// None: no device, nothing but its own loopback.
@@ -17,6 +18,9 @@ pub enum Network {
     /// One of its own, whose far end are sockets of the process that runs it.
     #[default]
     User,
+    /// A place on one of the host's, as typed: [`HostLink`].
+    #[serde(untagged)]
+    Host(String),
 }
 
 /// What carries the bytes of a port.
@@ -57,6 +61,8 @@ pub struct NetLimits {
 pub struct Networking {
     /// Which one.
     pub network: Network,
+    /// Its place, if that is on a network of the host's.
+    pub link: Option<HostLink>,
     /// Whether somebody asked for it.
     pub asked: bool,
     /// Whom the workload reaches.
@@ -69,6 +75,27 @@ pub struct Networking {
 
 /// Most ports of one machine.
 pub const MOST_PUBLISHED: usize = 256;
+
+/// `--network`: `none`, `user`, or a place on a network of the host's, which is looked into later.
+pub fn parse_network(text: &str) -> Result<Network, String> {
+    match text {
+        "none" => Ok(Network::None),
+        "user" => Ok(Network::User),
+        text if is_host_link(text) => Ok(Network::Host(text.to_owned())),
+        _ => Err("write none, user, tap=NAME or bridge=NAME".to_owned()),
+    }
+}
+
+/// As it is typed.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::User => "user",
+            Self::Host(text) => text,
+        })
+    }
+}
 
 /// `[IP:][HOST:]GUEST[/tcp|udp]`, where HOST and GUEST may be ranges of one length; without IP only this host's own
 /// programs get in, and without HOST it is a port of the host's choosing.

@@ -13,6 +13,7 @@ use super::cpu_list::CpuList;
 use super::cpus::Cpus;
 use super::egress::EgressPolicy;
 use super::health::HealthCheck;
+use super::host_link::HostLink;
 use super::lifecycle::{Lifecycle, Restart};
 use super::mounts::{self, Mount, Owner};
 use super::network::{
@@ -183,7 +184,8 @@ fn collect_network(
     image: &ImageConfig,
     problems: &mut Problems,
 ) -> Networking {
-    let network = request.network.unwrap_or_default();
+    let network = request.network.clone().unwrap_or_default();
+    let link = collect_link(request, &network, problems);
     let parsed = request.publish.iter().map(|text| parse_publish(text));
     let parsed = parsed.filter_map(|published| problems.take(published));
     let mut published: Vec<_> = parsed.flatten().collect();
@@ -207,21 +209,45 @@ fn collect_network(
     });
     let limits = collect_limits(request, problems);
     let is_used = limits != NetLimits::default() || !request.egress.is_empty() || publishes;
-    let contradiction = match network {
+    let contradiction = match &network {
         Network::None if is_used => {
             Some("--egress, --publish and --net-… need a network: leave --network none away")
         }
+        Network::Host(_) if is_used => Some(
+            "--egress, --publish and --net-… are for --network user: on a network of the host's, the host's own rules hold",
+        ),
         _ if published.len() > MOST_PUBLISHED => Some("--publish: a machine has 256 ports at most"),
         _ => None,
     };
     problems.0.extend(contradiction.map(str::to_owned));
     Networking {
+        asked: request
+            .network
+            .as_ref()
+            .is_some_and(|one| *one != Network::None)
+            || is_used,
         network,
-        asked: request.network == Some(Network::User) || is_used,
+        link,
         egress,
         limits,
         published,
     }
+}
+
+/// A machine's place on a network of the host's.
+fn collect_link(
+    request: &RunRequest,
+    network: &Network,
+    problems: &mut Problems,
+) -> Option<HostLink> {
+    let Network::Host(text) = network else {
+        return None;
+    };
+    if request.wall != Wall::Vm {
+        let needs = "--network tap= and bridge=: a container has no card for such a cable; leave --wall or --network away";
+        problems.0.push(needs.to_owned());
+    }
+    problems.take(HostLink::parse(text))
 }
 
 fn collect_limits(request: &RunRequest, problems: &mut Problems) -> NetLimits {

@@ -3,6 +3,7 @@
 pub mod cpu_timer;
 pub mod fork;
 pub mod identity;
+pub mod interfaces;
 pub mod ioctls;
 pub mod limits;
 pub mod linger;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, RecvError};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -21,7 +22,7 @@ use crate::devices::virtio::blk::{Block, Sparse, Stitched, WritableBlock};
 use crate::devices::virtio::device::Device;
 use crate::devices::virtio::fs::{Fs, Share};
 use crate::devices::virtio::mmio::Transport;
-use crate::devices::virtio::net::Net;
+use crate::devices::virtio::net::{Cable, Net, Tap};
 use crate::devices::virtio::pace::Pace;
 use crate::devices::virtio::rng::Rng;
 use crate::devices::virtio::vsock::{Connector, Vsock};
@@ -56,6 +57,8 @@ pub struct Parts {
     pub shares: Vec<Share>,
     /// Its network, if it has one.
     pub network: Option<Setup>,
+    /// Its cable to a network of the host's.
+    pub tap: Option<OwnedFd>,
     /// Answers the guest's connections.
     pub connector: Box<dyn Connector>,
 }
@@ -98,9 +101,7 @@ pub fn build(
     if let Some((file, len)) = parts.written {
         devices.push(Box::new(writable(file, len, &pace)?));
     }
-    if let Some(setup) = parts.network {
-        devices.push(Box::new(connect(setup)?));
-    }
+    devices.extend(connect(parts.network, parts.tap)?);
     let speech = match (spec.verbose_console, spec.kernel_is_foreign) {
         (true, _) => Speech::Everything,
         (false, true) => Speech::PanicsOfForeign,
@@ -245,14 +246,23 @@ fn share(shares: Vec<Share>) -> Result<Fs, Error> {
     Fs::new(shares, descriptors).map_err(refused)
 }
 
-/// The network device. Each of the guest's conversations is an open file of this process.
-fn connect(setup: Setup) -> Result<Net, Error> {
+/// The network device, if there is one. Each of the conversations of a guest with a network of its own is an open file
+/// of this process.
+fn connect(own: Option<Setup>, tap: Option<OwnedFd>) -> Result<Option<Box<dyn Device>>, Error> {
     let refused = |source| Error::Host {
         what: "a network",
         source,
     };
+    if let Some(tap) = tap {
+        let card = Net::new(Tap::new(tap)).map_err(refused)?;
+        return Ok(Some(Box::new(card)));
+    }
+    let Some(setup) = own else {
+        return Ok(None);
+    };
     let network = Network::new(setup, limits::raise_open_files()).map_err(refused)?;
-    Net::new(Box::new(network)).map_err(refused)
+    let card = Net::new(Cable::new(Box::new(network))).map_err(refused)?;
+    Ok(Some(Box::new(card)))
 }
 
 /// The serial port, and the keyboard controller.

@@ -78,6 +78,11 @@ impl Launched {
         Ok(())
     }
 
+    /// Hands over the cable to a network of the host's.
+    pub fn plug(&self, tap: &OwnedFd) -> Result<(), Error> {
+        self.order(&Order::Plug, &[tap.as_fd()])
+    }
+
     /// Hands over the file for what the guest tries to reach.
     pub fn note(&self, attempts: &File) -> Result<(), Error> {
         self.order(&Order::Note, &[attempts.as_fd()])

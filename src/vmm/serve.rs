@@ -71,11 +71,13 @@ fn run_machine(uplink: &Arc<Seqpacket>) -> Result<Stopped, Error> {
         shares,
         doors,
         attempts,
+        tap,
     } = take_build(uplink)?;
     let connector = Uplink::new(Arc::clone(uplink));
     let left = Arc::clone(&connector.left);
     let mut parts = Parts {
         shares: open_shares(&spec, shares)?,
+        tap,
         ..sort_files(&spec, (first, vm), files, Box::new(connector))?
     };
     if let Some(network) = spec.network.clone() {
@@ -97,16 +99,19 @@ struct Ordered {
     shares: Vec<OwnedFd>,
     doors: Vec<OwnedFd>,
     attempts: Option<OwnedFd>,
+    tap: Option<OwnedFd>,
 }
 
-/// The order to build, its files, and those of shares, ports and attempts, which come before it.
+/// The order to build, its files, and those of shares and networks, which come before it.
 fn take_build(uplink: &Seqpacket) -> Result<Ordered, Error> {
     let (mut shares, mut doors, mut attempts) = (Vec::new(), Vec::new(), None);
+    let mut tap = None;
     loop {
         match next_order(uplink)? {
             (Order::Share, files) => shares.extend(files),
             (Order::Listen, files) => doors.extend(files),
             (Order::Note, files) => attempts = files.into_iter().next(),
+            (Order::Plug, files) => tap = files.into_iter().next(),
             (Order::Build(spec), files) => {
                 return Ok(Ordered {
                     spec: *spec,
@@ -114,6 +119,7 @@ fn take_build(uplink: &Seqpacket) -> Result<Ordered, Error> {
                     shares,
                     doors,
                     attempts,
+                    tap,
                 });
             }
             _ => return Err(misordered()),
@@ -184,6 +190,7 @@ fn watch(
                     | Order::Share
                     | Order::Listen
                     | Order::Note
+                    | Order::Plug
                     | Order::Build(_) => break,
                 }
             }
@@ -232,6 +239,7 @@ fn sort_files(
         written,
         shares: Vec::new(),
         network: None,
+        tap: None,
         connector,
     })
 }

@@ -5,7 +5,8 @@
 //!    ├── Create + kvm ──────────────────────────────▶ │
 //!    ├── Share + folders… ──────────────────────────▶ │   if there are any
 //!    ├── Listen + sockets… ─────────────────────────▶ │   if ports are published
-//!    ├── Note + file ───────────────────────────────▶ │   if there is a network
+//!    ├── Note + file ───────────────────────────────▶ │   if there is a network of its own
+//!    ├── Plug + a cable ────────────────────────────▶ │   or one of the host's
 //!    ├── Build{spec} + console, kernel, disk… ──────▶ │
 //!    │ ◀──────────────── Loaded, Created, Built ──────┤   or Failed{text}
 //!    │ ◀──────────── Connected{port} + a socket ──────┤   once per connection of the guest
@@ -47,6 +48,8 @@ pub enum Order {
     Listen,
     /// Write what the guest tries to reach into this. File: one of the host's.
     Note,
+    /// Lead the guest's cable here. File: that of a TAP interface.
+    Plug,
     /// Build and start this machine. Files: the console's pipe, the kernel, the initial RAM disk if
     /// there is one, the disk's pieces, the disk that is written.
     Build(Box<VmSpec>),

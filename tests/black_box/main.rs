@@ -27,6 +27,7 @@ mod signals;
 mod store;
 mod streams;
 mod surface;
+mod tap;
 mod terminal;
 mod volumes;
 mod watched;

@@ -82,18 +82,27 @@ pub fn web(address: Ipv4Addr, page: Vec<u8>) -> SocketAddr {
     })
 }
 
-fn sized() -> usize {
+/// Says what it got when the guest says no more: half of the connection is closed by then.
+pub fn sink(address: Ipv4Addr) -> SocketAddr {
+    server(address, |mut stream| {
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).unwrap();
+        stream.write_all(digest(&all).as_bytes()).unwrap();
+    })
+}
+
+pub fn sized() -> usize {
     // A software KVM executes the guest's copying one word at a time.
     if kvm_is_hardware() { 8 << 20 } else { 1 << 20 }
 }
 
-fn pattern(len: usize) -> Vec<u8> {
+pub fn pattern(len: usize) -> Vec<u8> {
     let words = (0u32..).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes());
     words.take(len).collect()
 }
 
 /// As `sha256sum` prints it of its stdin.
-fn digest(bytes: &[u8]) -> String {
+pub fn digest(bytes: &[u8]) -> String {
     let digits = Sha256::digest(bytes);
     let digits: String = digits.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{digits}  -\n")
@@ -109,12 +118,7 @@ fn pages_and_large_files_come_and_go_whole() {
         web(address, b"a page\n".to_vec()),
         web(address, bytes.clone()),
     );
-    // Says what it got when the guest says no more: half of the connection is closed by then.
-    let sink = server(address, |mut stream| {
-        let mut all = Vec::new();
-        stream.read_to_end(&mut all).unwrap();
-        stream.write_all(digest(&all).as_bytes()).unwrap();
-    });
+    let sink = sink(address);
     let script = format!(
         "wget -qO- http://{page}/; wget -qO /f http://{file}/; sha256sum < /f; nc {} {} < /f",
         sink.ip(),
@@ -330,7 +334,7 @@ fn all_exposed_ports_are_published_for_a_server_that_is_nobody_special() {
 }
 
 /// The page of a server that may not be up yet.
-fn fetch(at: SocketAddr) -> String {
+pub fn fetch(at: SocketAddr) -> String {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let mut answer = String::new();

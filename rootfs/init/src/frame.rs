@@ -17,7 +17,7 @@ use crate::job::{Job, Process, Size};
 use crate::wire::{Reader, WireError, Writer};
 
 /// Version of the frames and everything in them.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 
 /// The host's vsock address (virtio spec 5.10.4: well-known CID 2).
 pub const HOST_CID: u32 = 2;
@@ -311,11 +311,11 @@ mod tests {
                 required: true,
                 mac: [1, 2, 3, 4, 5, 6],
                 mtu: 1500,
-                v4: Addresses {
+                v4: Some(Addresses {
                     own: vec![10, 0, 0, 2],
                     gateway: vec![10, 0, 0, 1],
                     prefix: 30,
-                },
+                }),
                 v6: Some(Addresses {
                     own: vec![2; 16],
                     gateway: vec![1; 16],

@@ -45,8 +45,8 @@ pub struct Interface {
     pub mac: [u8; 6],
     /// Longest packet, bytes.
     pub mtu: u16,
-    /// In IPv4.
-    pub v4: Addresses,
+    /// In IPv4. With no addresses at all it has those that its kernel gives it.
+    pub v4: Option<Addresses>,
     /// In IPv6.
     pub v6: Option<Addresses>,
 }
@@ -56,7 +56,7 @@ pub struct Interface {
 pub struct Addresses {
     /// The machine's.
     pub own: Vec<u8>,
-    /// Who takes what is for others.
+    /// Who takes what is for others; empty where nobody does.
     pub gateway: Vec<u8>,
     /// Bits of the network's part.
     pub prefix: u8,
@@ -210,10 +210,11 @@ impl Interface {
         out.bool(self.required);
         self.mac.iter().for_each(|byte| out.u8(*byte));
         out.u16(self.mtu);
-        self.v4.write(out);
-        out.bool(self.v6.is_some());
-        if let Some(v6) = &self.v6 {
-            v6.write(out);
+        for addresses in [&self.v4, &self.v6] {
+            out.bool(addresses.is_some());
+            if let Some(addresses) = addresses {
+                addresses.write(out);
+            }
         }
     }
 
@@ -222,11 +223,8 @@ impl Interface {
             required: from.bool()?,
             mac: from.fixed()?,
             mtu: from.u16()?,
-            v4: Addresses::read(from)?,
-            v6: match from.bool()? {
-                true => Some(Addresses::read(from)?),
-                false => None,
-            },
+            v4: Addresses::read_some(from)?,
+            v6: Addresses::read_some(from)?,
         })
     }
 }
@@ -236,6 +234,13 @@ impl Addresses {
         out.bytes(&self.own);
         out.bytes(&self.gateway);
         out.u8(self.prefix);
+    }
+
+    fn read_some(from: &mut Reader<'_>) -> Result<Option<Self>, WireError> {
+        Ok(match from.bool()? {
+            true => Some(Self::read(from)?),
+            false => None,
+        })
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {

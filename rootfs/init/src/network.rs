@@ -61,18 +61,18 @@ fn set(path: &CStr, value: &[u8]) -> Result<()> {
 fn set_up(index: libc::c_int, interface: &Interface) -> Result<()> {
     let socket = netlink::routes()?;
     let mut messages = Messages::default();
-    if interface.v6.is_some() {
+    if interface.v4.is_some() || interface.v6.is_some() {
         messages.generate_no_addresses(index);
     }
     messages.bring_up(index, interface);
-    messages.add_address(index, libc::AF_INET, &interface.v4);
-    messages.add_route(index, libc::AF_INET, &interface.v4);
+    if let Some(v4) = &interface.v4 {
+        messages.add_place(index, libc::AF_INET, v4);
+    }
     netlink::request(&socket, &messages.0)?;
     first_error(&socket)?;
     if let Some(v6) = &interface.v6 {
         let mut messages = Messages::default();
-        messages.add_address(index, libc::AF_INET6, v6);
-        messages.add_route(index, libc::AF_INET6, v6);
+        messages.add_place(index, libc::AF_INET6, v6);
         // A kernel without IPv6, or told to leave it alone, goes without.
         let _without = netlink::request(&socket, &messages.0);
     }
@@ -123,7 +123,15 @@ impl Messages {
         self.end(start);
     }
 
-    /// RTM_NEWADDR: nobody else is on the cable who could have the address.
+    /// An address, and the way to others if there is one.
+    fn add_place(&mut self, index: libc::c_int, family: libc::c_int, addresses: &Addresses) {
+        self.add_address(index, family, addresses);
+        if !addresses.gateway.is_empty() {
+            self.add_route(index, family, addresses);
+        }
+    }
+
+    /// RTM_NEWADDR: nobody else on the cable has the address, or whoever gave it knows better.
     fn add_address(&mut self, index: libc::c_int, family: libc::c_int, addresses: &Addresses) {
         let start = self.begin(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_EXCL);
         let family = u8::try_from(family).expect("a small number");
@@ -218,5 +226,15 @@ mod tests {
         assert_eq!(messages.0.len(), 48 + 24 + 8 + 8);
         messages.add_route(2, libc::AF_INET, &v4);
         assert_eq!(messages.0.len(), 88 + 28 + 8 + 8);
+        let mut alone = Messages::default();
+        alone.add_place(
+            2,
+            libc::AF_INET,
+            &Addresses {
+                gateway: Vec::new(),
+                ..v4
+            },
+        );
+        assert_eq!(alone.0.len(), 24 + 8 + 8, "no way to others");
     }
 }

@@ -1,18 +1,15 @@
-//! Between the two queues and the peer: frames are moved, one at a time.
+//! Between the two queues and a peer: frames are moved, one at a time.
 
+use std::fmt;
 use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use super::header::{self, HEADER_LEN};
+use super::wire::{F_CSUM, F_GUEST_CSUM, F_MRG_RXBUF, RECEIVE, TRANSMIT, TURN, Wire};
 use crate::devices::virtio::chain::{Chain, broken, total};
 use crate::devices::virtio::device::{Active, Cause};
 use crate::net::{FRAME_LEN, Frame, Peer};
-
-/// Receive and transmit (virtio 1.2, 5.1.2).
-pub const RECEIVE: usize = 0;
-pub const TRANSMIT: usize = 1;
-
-/// Frames moved in one direction before the other has its turn.
-const TURN: usize = 64;
 
 /// Whether a frame has buffers.
 enum Room {
@@ -27,11 +24,11 @@ enum Room {
 /// What stands between.
 pub struct Cable {
     /// The other end.
-    pub peer: Box<dyn Peer>,
+    peer: Box<dyn Peer>,
     /// Whether the driver finishes checksums (VIRTIO_NET_F_GUEST_CSUM).
-    pub finishes: bool,
+    finishes: bool,
     /// Whether a frame may take several buffers (VIRTIO_NET_F_MRG_RXBUF).
-    pub merges: bool,
+    merges: bool,
     /// A frame that found no room yet.
     held: Option<Frame>,
     /// Buffers taken for it.
@@ -55,19 +52,8 @@ impl Cable {
     }
 
     /// Whether a frame waits for buffers of the driver's.
-    pub fn is_stuck(&self) -> bool {
+    fn is_stuck(&self) -> bool {
         self.held.is_some()
-    }
-
-    /// Moves frames until neither side has any, or the driver has no buffers. The driver is told of it.
-    pub fn run(&mut self, active: &mut Active) -> io::Result<()> {
-        loop {
-            let sent = self.transmit(active)?;
-            let received = self.receive(active)?;
-            if sent < TURN && received < TURN && !self.rearm(active)? {
-                return Ok(());
-            }
-        }
     }
 
     /// Asks to be notified of what is not there; true when it has come meanwhile.
@@ -190,11 +176,56 @@ impl Cable {
         }
         active.give_back_together(RECEIVE, &used)
     }
+}
 
-    /// Puts back what was taken for a frame that waits.
-    pub fn put_back(&mut self, active: &mut Active) {
+impl fmt::Debug for Cable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cable")
+            .field("is_stuck", &self.is_stuck())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Wire for Cable {
+    fn features(&self) -> u64 {
+        F_CSUM | F_GUEST_CSUM | F_MRG_RXBUF
+    }
+
+    fn begin(&mut self, features: u64) -> io::Result<()> {
+        self.finishes = features & F_GUEST_CSUM != 0;
+        self.merges = features & F_MRG_RXBUF != 0;
+        Ok(())
+    }
+
+    fn run(&mut self, active: &mut Active) -> io::Result<()> {
+        loop {
+            let sent = self.transmit(active)?;
+            let received = self.receive(active)?;
+            if sent < TURN && received < TURN && !self.rearm(active)? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn put_back(&mut self, active: &mut Active) {
         for _ in self.room.drain(..) {
             active.unpop(RECEIVE);
         }
+    }
+
+    fn listens(&self) -> bool {
+        !self.is_stuck()
+    }
+
+    fn source(&self) -> BorrowedFd<'_> {
+        self.peer.source()
+    }
+
+    fn poll(&mut self) -> io::Result<()> {
+        self.peer.poll()
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.peer.patience()
     }
 }

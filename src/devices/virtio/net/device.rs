@@ -10,20 +10,13 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::{Errno, read, write};
 
-use super::cable::Cable;
+use super::wire::Wire;
 use crate::devices::virtio::chain::broken;
 use crate::devices::virtio::device::{Active, Device, Kind};
-use crate::net::Peer;
 use crate::sys::lock::lock;
 
 /// Receive and transmit. The driver fills the first before it says a word.
 const QUEUES: [u16; 2] = [256, 256];
-
-/// Feature bits (virtio 1.2, 5.1.3): the driver may leave checksums to us; it takes unfinished ones; frames may
-/// take several buffers. Its address and the longest packet the guest hears from init, so there is no configuration to read.
-const F_CSUM: u64 = 1;
-const F_GUEST_CSUM: u64 = 1 << 1;
-const F_MRG_RXBUF: u64 = 1 << 15;
 
 /// What the thread is told, and what it says.
 #[derive(Debug, Default)]
@@ -43,17 +36,19 @@ struct Desk {
     gave_up: OwnedFd,
 }
 
-/// The network device.
-pub struct Net {
+/// The network device. Its address and the longest packet the guest hears from init, so there is no configuration to
+/// read.
+pub struct Net<W> {
     desk: Arc<Desk>,
+    features: u64,
     /// While no thread has it.
-    cable: Option<Cable>,
-    thread: Option<JoinHandle<(Active, Cable)>>,
+    wire: Option<W>,
+    thread: Option<JoinHandle<(Active, W)>>,
 }
 
-impl Net {
-    /// A device with `peer` at the other end of its cable.
-    pub fn new(peer: Box<dyn Peer>) -> io::Result<Self> {
+impl<W: Wire> Net<W> {
+    /// A device at this end of `wire`.
+    pub fn new(wire: W) -> io::Result<Self> {
         let flags = EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC;
         Ok(Self {
             desk: Arc::new(Desk {
@@ -61,13 +56,14 @@ impl Net {
                 wake: eventfd(0, flags)?,
                 gave_up: eventfd(0, flags)?,
             }),
-            cable: Some(Cable::new(peer)),
+            features: wire.features(),
+            wire: Some(wire),
             thread: None,
         })
     }
 }
 
-impl Device for Net {
+impl<W: Wire> Device for Net<W> {
     fn kind(&self) -> Kind {
         Kind::Network
     }
@@ -77,20 +73,19 @@ impl Device for Net {
     }
 
     fn features(&self) -> u64 {
-        F_CSUM | F_GUEST_CSUM | F_MRG_RXBUF
+        self.features
     }
 
     fn activate(&mut self, active: Active, features: u64) -> io::Result<()> {
-        let Some(mut cable) = self.cable.take() else {
+        let Some(mut wire) = self.wire.take() else {
             return Err(broken("a driver that begins twice"));
         };
-        cable.finishes = features & F_GUEST_CSUM != 0;
-        cable.merges = features & F_MRG_RXBUF != 0;
+        wire.begin(features)?;
         *lock(&self.desk.orders) = Orders::default();
         let desk = Arc::clone(&self.desk);
         let thread = Builder::new()
             .name("net".to_owned())
-            .spawn(move || desk.serve(active, cable))?;
+            .spawn(move || desk.serve(active, wire))?;
         self.thread = Some(thread);
         Ok(())
     }
@@ -100,8 +95,8 @@ impl Device for Net {
         lock(&self.desk.orders).stop = true;
         signal(&self.desk.wake);
         // A thread that panicked has ended the process.
-        let (active, cable) = thread.join().ok()?;
-        self.cable = Some(cable);
+        let (active, wire) = thread.join().ok()?;
+        self.wire = Some(wire);
         Some(active)
     }
 
@@ -122,49 +117,50 @@ impl Device for Net {
 
 impl Desk {
     /// What the thread does.
-    fn serve(&self, mut active: Active, mut cable: Cable) -> (Active, Cable) {
-        if let Err(error) = self.move_frames(&mut active, &mut cable) {
+    fn serve<W: Wire>(&self, mut active: Active, mut wire: W) -> (Active, W) {
+        if let Err(error) = self.move_frames(&mut active, &mut wire) {
             lock(&self.orders).broken = Some(error);
             signal(&self.gave_up);
         }
-        cable.put_back(&mut active);
-        (active, cable)
+        wire.put_back(&mut active);
+        (active, wire)
     }
 
-    fn move_frames(&self, active: &mut Active, cable: &mut Cable) -> io::Result<()> {
+    fn move_frames(&self, active: &mut Active, wire: &mut impl Wire) -> io::Result<()> {
         loop {
-            cable.run(active)?;
-            self.wait(cable)?;
+            wire.run(active)?;
+            self.wait(wire)?;
             if lock(&self.orders).stop {
                 return Ok(());
             }
         }
     }
 
-    /// Waits for the driver, or for the peer. While a frame waits for buffers, the host's sockets wait.
-    fn wait(&self, cable: &mut Cable) -> io::Result<()> {
-        // The peer's time does not come before the driver's: nothing would be done with it.
-        let patience = (!cable.is_stuck()).then(|| cable.peer.patience()).flatten();
+    /// Waits for the driver, or for the other end. While a frame waits for buffers, what comes from there waits.
+    fn wait(&self, wire: &mut impl Wire) -> io::Result<()> {
+        // The other end's time does not come before the driver's: nothing would be done with it.
+        let listens = wire.listens();
+        let patience = listens.then(|| wire.patience()).flatten();
         let patience = patience.map(timespec);
-        let source = cable.peer.source();
+        let source = wire.source();
         let mut both = [
             PollFd::new(&self.wake, PollFlags::IN),
             PollFd::from_borrowed_fd(source, PollFlags::IN),
         ];
-        let watched = if cable.is_stuck() {
-            &mut both[..1]
+        let watched = if listens {
+            &mut both[..]
         } else {
-            &mut both
+            &mut both[..1]
         };
         match poll(watched, patience.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
         clear(&self.wake);
-        if cable.is_stuck() {
-            return Ok(());
+        match listens {
+            true => wire.poll(),
+            false => Ok(()),
         }
-        cable.peer.poll()
     }
 }
 
@@ -185,7 +181,7 @@ fn clear(event: &OwnedFd) {
     let _empty = read(event, &mut [0; 8]);
 }
 
-impl fmt::Debug for Net {
+impl<W> fmt::Debug for Net<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Net")
             .field("desk", &self.desk)

@@ -1,12 +1,19 @@
-//! The network device (virtio 1.2, 5.1): frames out of one queue, frames into another, and a
-//! [`Peer`](crate::net::Peer) at the other end of the cable.
+//! The network device (virtio 1.2, 5.1): frames out of one queue, frames into another, and a [`Wire`] between them and
+//! whatever is at the other end: a [`Peer`](crate::net::Peer), to which a [`Cable`] leads, or a network of the
+//! host's, behind a [`Tap`].
 //!
 //! It has a thread of its own, made when the driver is ready: what the host's sockets do stops no other device. A
-//! frame carries up to 64 KiB ([`MTU`](crate::net::MTU)), so nothing is cut into segments (no TSO) and checksums are nobody's work:
-//! the driver may leave them to us, who need none, and takes ours unfinished.
+//! frame to a peer carries up to 64 KiB ([`MTU`](crate::net::MTU)), so nothing is cut into segments (no TSO) and checksums are
+//! nobody's work: the driver may leave them to us, who need none, and takes ours unfinished. On a network of the host's
+//! packets are as short as its own, so there both sides leave it to the other to cut them, and as late as possible.
 
 mod cable;
 mod device;
 pub mod header;
+mod tap;
+mod wire;
 
+pub use cable::Cable;
 pub use device::Net;
+pub use tap::Tap;
+pub use wire::Wire;

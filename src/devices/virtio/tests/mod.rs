@@ -11,4 +11,5 @@ mod net;
 mod pace;
 mod random;
 mod rng;
+mod tap;
 mod vsock;

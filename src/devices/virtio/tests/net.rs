@@ -9,7 +9,8 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{read, write};
 
 use super::driver::{BUFFERS, Driver, readable, writable};
-use crate::devices::virtio::net::Net;
+use crate::devices::virtio::device::Device;
+use crate::devices::virtio::net::{Cable, Net};
 use crate::devices::virtio::registers as reg;
 use crate::net::{FRAME_LEN, Frame, Peer, Unsummed};
 
@@ -75,7 +76,13 @@ impl Peer for Desk {
 
 fn ready(features: u32) -> (Driver, Desk) {
     let desk = Desk::new();
-    let mut driver = Driver::new(Net::new(Box::new(desk.clone())).unwrap());
+    let device = Net::new(Cable::new(Box::new(desk.clone()))).unwrap();
+    (begin(device, features), desk)
+}
+
+/// A driver that has chosen `features` of the first 32.
+pub fn begin(device: impl Device + 'static, features: u32) -> Driver {
+    let mut driver = Driver::new(device);
     driver.write(reg::STATUS, 1);
     driver.write(reg::STATUS, 3);
     driver.write(reg::DRIVER_FEATURES_SEL, 0);
@@ -86,11 +93,11 @@ fn ready(features: u32) -> (Driver, Desk) {
     driver.set_up_queues();
     driver.write(reg::STATUS, 15);
     assert_eq!(driver.read(reg::STATUS), 15);
-    (driver, desk)
+    driver
 }
 
 /// Waits for what a thread does.
-fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         if let Some(seen) = look() {
@@ -101,7 +108,7 @@ fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-fn used(driver: &mut Driver, queue: usize, count: usize) -> Vec<(u32, u32)> {
+pub fn used(driver: &mut Driver, queue: usize, count: usize) -> Vec<(u32, u32)> {
     let mut all = Vec::new();
     until(|| {
         all.extend(driver.used(queue));
@@ -124,7 +131,7 @@ fn send(driver: &mut Driver, header: [u8; HEADER], frame: &[u8]) {
 
 #[test]
 fn there_is_nothing_to_read_from_the_card() {
-    let mut driver = Driver::new(Net::new(Box::new(Desk::new())).unwrap());
+    let mut driver = Driver::new(Net::new(Cable::new(Box::new(Desk::new()))).unwrap());
     assert_eq!(driver.read(reg::DEVICE_ID), 1);
     let words = [0, 4, 8].map(|at| driver.read(reg::CONFIG + at));
     assert_eq!(words, [0; 3]);

@@ -1,0 +1,310 @@
+//! Between the two queues and a TAP interface of the host's: frames go from guest memory to the kernel and back, without
+//! a copy of ours in between. Their headers the kernel checks; it is used to programs that it does not trust.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::{Errno, read};
+use vm_memory::GuestAddress;
+
+use super::header::HEADER_LEN;
+use super::wire::{
+    F_CSUM, F_GUEST_CSUM, F_GUEST_ECN, F_GUEST_TSO4, F_GUEST_TSO6, F_GUEST_USO4, F_GUEST_USO6,
+    F_HOST_ECN, F_HOST_TSO4, F_HOST_TSO6, F_HOST_USO, F_MRG_RXBUF, RECEIVE, TRANSMIT, TURN, Wire,
+};
+use crate::devices::virtio::chain::{Chain, broken, length, total};
+use crate::devices::virtio::device::{Active, Cause};
+use crate::kvm::transfer;
+use crate::net::ETHERNET_LEN;
+use crate::sys::tun::{self, Offload};
+
+/// Most bytes of a frame with its header: a packet is as long as its length can say, and there may be a tag of a
+/// virtual LAN.
+const MOST: usize = HEADER_LEN + ETHERNET_LEN + 4 + 65535;
+
+/// Where `num_buffers` is in the header (virtio 1.2, 5.1.6); the kernel leaves it as it is.
+const NUM_BUFFERS: usize = 10;
+
+/// What is offered in any case.
+const ALWAYS: u64 = F_CSUM
+    | F_GUEST_CSUM
+    | F_MRG_RXBUF
+    | F_GUEST_TSO4
+    | F_GUEST_TSO6
+    | F_GUEST_ECN
+    | F_HOST_TSO4
+    | F_HOST_TSO6
+    | F_HOST_ECN;
+
+/// What a kernel since 6.2 has, too.
+const DATAGRAMS: u64 = F_GUEST_USO4 | F_GUEST_USO6 | F_HOST_USO;
+
+/// The way to a network of the host's.
+#[derive(Debug)]
+pub struct Tap {
+    tap: OwnedFd,
+    features: u64,
+    /// What the kernel leaves to the driver now.
+    left: Offload,
+    /// Whether a frame may take several buffers (VIRTIO_NET_F_MRG_RXBUF).
+    merges: bool,
+    /// The driver's buffers that are taken already, in order, and their bytes.
+    room: VecDeque<Chain>,
+    space: usize,
+    /// Bytes of a frame that waits for buffers, in `bytes`.
+    held: Option<usize>,
+    bytes: Vec<u8>,
+    /// Whether the interface is gone.
+    is_gone: bool,
+    stretches: Vec<(GuestAddress, usize)>,
+}
+
+impl Tap {
+    /// Behind the interface of `tap`, whose headers have [`HEADER_LEN`] bytes.
+    pub fn new(tap: OwnedFd) -> Self {
+        let datagrams = offload(ALWAYS | DATAGRAMS);
+        let has_datagrams = tun::set_offload(tap.as_fd(), datagrams).is_ok();
+        // Until the driver has chosen, nothing is left to it.
+        let _asked_already = tun::set_offload(tap.as_fd(), Offload::default());
+        Self {
+            tap,
+            features: ALWAYS | if has_datagrams { DATAGRAMS } else { 0 },
+            left: Offload::default(),
+            merges: false,
+            room: VecDeque::new(),
+            space: 0,
+            held: None,
+            bytes: vec![0; MOST],
+            is_gone: false,
+            stretches: Vec::new(),
+        }
+    }
+
+    /// Asks to be notified of what is not there; true when it has come meanwhile.
+    fn rearm(&self, active: &mut Active) -> io::Result<bool> {
+        let sends = active.rearm(TRANSMIT)?;
+        Ok(sends || self.held.is_some() && active.rearm(RECEIVE)?)
+    }
+
+    /// Gives the kernel what the driver sends.
+    fn transmit(&mut self, active: &mut Active) -> io::Result<usize> {
+        let mut count = 0;
+        while count < TURN
+            && let Some(chain) = active.pop(TRANSMIT)?
+        {
+            count += 1;
+            self.send(&chain, active)?;
+            active.give_back(TRANSMIT, chain.head, 0)?;
+        }
+        if count > 0 {
+            active.interrupt(TRANSMIT)?;
+        }
+        Ok(count)
+    }
+
+    /// One frame. What the kernel does not take is lost, as on any network.
+    fn send(&mut self, chain: &Chain, active: &Active) -> io::Result<()> {
+        let len = total(&chain.readable);
+        if len < HEADER_LEN {
+            return Err(broken("a frame without its header"));
+        }
+        if len > MOST {
+            return Ok(());
+        }
+        self.stretches.clear();
+        let segments = chain.readable.iter();
+        self.stretches
+            .extend(segments.map(|segment| (segment.address, length(*segment))));
+        match transfer::write_once(&active.mem, self.tap.as_fd(), &self.stretches) {
+            Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {
+                Err(broken("a buffer outside of memory"))
+            }
+            _taken_or_lost => Ok(()),
+        }
+    }
+
+    /// Gives the driver what the kernel has; how many frames.
+    fn receive(&mut self, active: &mut Active) -> io::Result<usize> {
+        let (mut count, mut is_awaited) = (0, false);
+        while count < TURN && !self.is_gone {
+            self.gather(active)?;
+            let Some(len) = self.take(active)? else {
+                break;
+            };
+            count += 1;
+            is_awaited |= self.deliver(len, active)?;
+        }
+        if is_awaited {
+            active.irq.signal(Cause::Queue);
+        }
+        Ok(count)
+    }
+
+    /// Takes buffers until the longest frame fits, as far as there are any.
+    fn gather(&mut self, active: &mut Active) -> io::Result<()> {
+        while self.space < MOST && (self.merges || self.room.is_empty()) {
+            let Some(chain) = active.pop(RECEIVE)? else {
+                return Ok(());
+            };
+            let more = total(&chain.writable);
+            if more < HEADER_LEN {
+                return Err(broken("a receive buffer without room for a header"));
+            }
+            self.space = self.space.saturating_add(more);
+            self.room.push_back(chain);
+        }
+        Ok(())
+    }
+
+    /// Puts the next frame into the buffers that were gathered; how long it is, or `None` where there is none, or
+    /// none that fits yet.
+    fn take(&mut self, active: &mut Active) -> io::Result<Option<usize>> {
+        if self.held.is_none() && self.space >= MOST {
+            return self.take_directly(active);
+        }
+        loop {
+            let Some(len) = self.held.take().or_else(|| self.take_aside()) else {
+                return Ok(None);
+            };
+            if len <= self.space {
+                self.fill(len, active)?;
+                return Ok(Some(len));
+            }
+            // Where one buffer is all that a frame gets, it is lost if that is too small.
+            if self.merges || self.room.is_empty() {
+                self.held = Some(len);
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next frame, straight into the driver's buffers: the longest would fit.
+    fn take_directly(&mut self, active: &Active) -> io::Result<Option<usize>> {
+        self.stretches.clear();
+        let (mut rest, stretches) = (MOST, &mut self.stretches);
+        for segment in self.room.iter().flat_map(|chain| &chain.writable) {
+            let len = length(*segment).min(rest);
+            stretches.push((segment.address, len));
+            rest -= len;
+            if rest == 0 {
+                break;
+            }
+        }
+        match transfer::read_once(&active.mem, self.tap.as_fd(), stretches) {
+            Ok(len) => Ok(Some(len)),
+            Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {
+                Err(broken("a buffer outside of memory"))
+            }
+            Err(error) => {
+                self.note(error.raw_os_error());
+                Ok(None)
+            }
+        }
+    }
+
+    /// The next frame, into a buffer of our own.
+    fn take_aside(&mut self) -> Option<usize> {
+        match read(&self.tap, &mut self.bytes) {
+            Ok(len) => Some(len),
+            Err(errno) => {
+                self.note(Some(errno.raw_os_error()));
+                None
+            }
+        }
+    }
+
+    /// What the kernel says instead of a frame: there is none now, or never again.
+    fn note(&mut self, errno: Option<i32>) {
+        let soon = [Errno::AGAIN, Errno::INTR].map(|errno| Some(errno.raw_os_error()));
+        self.is_gone = !soon.contains(&errno);
+    }
+
+    /// Copies the frame of `len` bytes that is aside into the buffers that were gathered.
+    fn fill(&self, len: usize, active: &Active) -> io::Result<()> {
+        let mut rest = &self.bytes[..len];
+        for chain in &self.room {
+            let (now, later) = rest.split_at(rest.len().min(total(&chain.writable)));
+            chain.write(&active.mem, 0, now)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Gives back the buffers that hold a frame of `len` bytes, all at once: the driver must see all or none of
+    /// them. Whether it wants to be interrupted.
+    fn deliver(&mut self, len: usize, active: &mut Active) -> io::Result<bool> {
+        let (mut rest, mut used) = (len, Vec::new());
+        let mut first = None;
+        while rest > 0
+            && let Some(chain) = self.room.pop_front()
+        {
+            let space = total(&chain.writable);
+            let now = rest.min(space);
+            used.push((chain.head, now));
+            rest -= now;
+            self.space -= space;
+            first.get_or_insert(chain);
+        }
+        let buffers = u16::try_from(used.len()).map_err(|_| broken("too many buffers"))?;
+        if let Some(first) = first {
+            first.write(&active.mem, NUM_BUFFERS, &buffers.to_le_bytes())?;
+        }
+        active.give_back_together(RECEIVE, &used)
+    }
+}
+
+impl Wire for Tap {
+    fn features(&self) -> u64 {
+        self.features
+    }
+
+    fn begin(&mut self, features: u64) -> io::Result<()> {
+        self.merges = features & F_MRG_RXBUF != 0;
+        let left = offload(features);
+        if left != self.left {
+            tun::set_offload(self.tap.as_fd(), left)?;
+            self.left = left;
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, active: &mut Active) -> io::Result<()> {
+        loop {
+            let sent = self.transmit(active)?;
+            let received = self.receive(active)?;
+            if sent < TURN && received < TURN && !self.rearm(active)? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn put_back(&mut self, active: &mut Active) {
+        for _ in self.room.drain(..) {
+            active.unpop(RECEIVE);
+        }
+        self.space = 0;
+    }
+
+    fn listens(&self) -> bool {
+        self.held.is_none() && !self.is_gone
+    }
+
+    fn source(&self) -> BorrowedFd<'_> {
+        self.tap.as_fd()
+    }
+}
+
+/// What a driver with these features does with a frame, so that the kernel need not (5.1.3.1 has what needs what).
+fn offload(features: u64) -> Offload {
+    let has = |feature: u64| features & (F_GUEST_CSUM | feature) == F_GUEST_CSUM | feature;
+    let (tcp4, tcp6) = (has(F_GUEST_TSO4), has(F_GUEST_TSO6));
+    Offload {
+        checksums: has(F_GUEST_CSUM),
+        tcp4,
+        tcp6,
+        congestion: has(F_GUEST_ECN) && (tcp4 || tcp6),
+        // The kernel knows both versions or none.
+        udp: has(F_GUEST_USO4) && has(F_GUEST_USO6),
+    }
+}

@@ -1,0 +1,56 @@
+//! What moves frames between the two queues and whatever is at the other end.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use crate::devices::virtio::device::Active;
+
+/// Receive and transmit (virtio 1.2, 5.1.2).
+pub const RECEIVE: usize = 0;
+pub const TRANSMIT: usize = 1;
+
+/// Frames moved in one direction before the other has its turn.
+pub const TURN: usize = 64;
+
+/// Feature bits (virtio 1.2, 5.1.3): the driver may leave checksums to us; it takes unfinished ones; frames may
+/// take several buffers.
+pub const F_CSUM: u64 = 1;
+pub const F_GUEST_CSUM: u64 = 1 << 1;
+pub const F_MRG_RXBUF: u64 = 1 << 15;
+
+/// Frames that are several packets: of TCP over IPv4 and IPv6, with congestion told, and of UDP; what the driver takes,
+/// and what it may send.
+pub const F_GUEST_TSO4: u64 = 1 << 7;
+pub const F_GUEST_TSO6: u64 = 1 << 8;
+pub const F_GUEST_ECN: u64 = 1 << 9;
+pub const F_GUEST_USO4: u64 = 1 << 54;
+pub const F_GUEST_USO6: u64 = 1 << 55;
+pub const F_HOST_TSO4: u64 = 1 << 11;
+pub const F_HOST_TSO6: u64 = 1 << 12;
+pub const F_HOST_ECN: u64 = 1 << 13;
+pub const F_HOST_USO: u64 = 1 << 56;
+
+/// What stands between the queues and the other end. It is on the device's thread while the driver is ready.
+pub trait Wire: Send + 'static {
+    /// Which features the driver may choose from.
+    fn features(&self) -> u64;
+    /// The driver has chosen.
+    fn begin(&mut self, features: u64) -> io::Result<()>;
+    /// Moves frames until neither side has any, or the driver has no buffers. The driver is told of it.
+    fn run(&mut self, active: &mut Active) -> io::Result<()>;
+    /// Puts back what was taken for frames that wait.
+    fn put_back(&mut self, active: &mut Active);
+    /// Whether the other end is waited for, too, and not the driver alone.
+    fn listens(&self) -> bool;
+    /// Readable when the other end has something.
+    fn source(&self) -> BorrowedFd<'_>;
+    /// Takes what the other end has; never waits.
+    fn poll(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    /// How long to wait for [`Wire::source`] before [`Wire::poll`] has something to do all the same.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+}

@@ -1,0 +1,150 @@
+//! The network device with a TAP interface at its other end: here a socket, which takes and gives whole messages, too.
+
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use super::driver::{BUFFERS, Driver, readable, writable};
+use super::net::{begin, until, used};
+use crate::devices::virtio::net::{Net, Tap};
+use crate::devices::virtio::registers as reg;
+
+const RX: usize = 0;
+const TX: usize = 1;
+const HEADER: usize = 12;
+
+/// VIRTIO_NET_F_MRG_RXBUF; what the driver leaves to us, a socket would not be asked.
+const MERGING: u32 = 1 << 15;
+
+fn ready(features: u32) -> (Driver, UnixDatagram) {
+    let (interface, tap) = UnixDatagram::pair().unwrap();
+    tap.set_nonblocking(true).unwrap();
+    let timeout = Some(Duration::from_secs(10));
+    interface.set_read_timeout(timeout).unwrap();
+    (
+        begin(Net::new(Tap::new(tap.into())).unwrap(), features),
+        interface,
+    )
+}
+
+/// A header of a large frame to be cut, and its bytes.
+fn large() -> Vec<u8> {
+    let header = [1, 1, 54, 0, 160, 5, 34, 0, 16, 0, 0xee, 0xee];
+    let frame = (0..=255u8).cycle().take(5000);
+    header.into_iter().chain(frame).collect()
+}
+
+fn received(interface: &UnixDatagram) -> Vec<u8> {
+    let mut bytes = vec![0; 1 << 17];
+    let len = interface.recv(&mut bytes).unwrap();
+    bytes.truncate(len);
+    bytes
+}
+
+#[test]
+fn segments_are_left_to_be_cut_both_ways() {
+    let (tap, _interface) = UnixDatagram::pair().unwrap();
+    let mut driver = Driver::new(Net::new(Tap::new(tap.into())).unwrap());
+    driver.write(reg::DEVICE_FEATURES_SEL, 0);
+    let offered = driver.read(reg::DEVICE_FEATURES);
+    for bit in [0, 1, 7, 8, 9, 11, 12, 13, 15] {
+        assert!(offered & 1 << bit != 0, "feature {bit}");
+    }
+}
+
+#[test]
+fn a_frame_leaves_with_its_header_from_where_it_lies() {
+    let (mut driver, interface) = ready(MERGING);
+    let bytes = large();
+    driver.put(BUFFERS, &bytes[..2000]);
+    driver.put(BUFFERS + 0x2000, &bytes[2000..]);
+    let rest = u32::try_from(bytes.len() - 2000).unwrap();
+    let chain = [readable(BUFFERS, 2000), readable(BUFFERS + 0x2000, rest)];
+    driver.offer(TX, 0, &chain);
+    driver.notify(TX);
+    assert_eq!(received(&interface), bytes);
+    assert_eq!(used(&mut driver, TX, 1), [(0, 0)]);
+    // Too long for any frame, and then one that is none.
+    driver.offer(TX, 0, &[readable(BUFFERS, 70_000)]);
+    driver.offer(TX, 1, &[readable(BUFFERS, 64)]);
+    driver.notify(TX);
+    assert_eq!(received(&interface), bytes[..64]);
+}
+
+#[test]
+fn a_frame_arrives_in_as_many_buffers_as_it_needs() {
+    // With the last one the longest frame fits, and this one is not copied; without it might not.
+    for lens in [&[2000, 2000, 2000][..], &[2000, 2000, 2000, 64_000]] {
+        let (mut driver, interface) = ready(MERGING);
+        for (slot, len) in (0..).zip(lens) {
+            let at = BUFFERS + 0x1000 * u64::from(slot);
+            let chain = [writable(at, 500), writable(at + 500, len - 500)];
+            driver.offer(RX, 2 * slot, &chain);
+        }
+        driver.notify(RX);
+        let mut bytes = large();
+        interface.send(&bytes).unwrap();
+        let shown = used(&mut driver, RX, 3);
+        assert_eq!(shown, [(0, 2000), (2, 2000), (4, 1012)], "{lens:?}");
+        assert!(driver.interrupted());
+        bytes[10..HEADER].copy_from_slice(&[3, 0]);
+        let mut got = driver.get(BUFFERS, 2000);
+        got.extend(driver.get(BUFFERS + 0x1000, 2000));
+        got.extend(driver.get(BUFFERS + 0x2000, 1012));
+        assert!(got == bytes, "{lens:?}");
+    }
+}
+
+#[test]
+fn a_frame_waits_for_buffers_or_is_lost_where_it_gets_one_only() {
+    let (mut driver, interface) = ready(MERGING);
+    driver.offer(RX, 0, &[writable(BUFFERS, 3000)]);
+    driver.notify(RX);
+    interface.send(&large()).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(driver.used(RX), []);
+    driver.offer(RX, 1, &[writable(BUFFERS + 0x1000, 3000)]);
+    driver.notify(RX);
+    assert_eq!(used(&mut driver, RX, 2), [(0, 3000), (1, 2012)]);
+
+    let (mut driver, interface) = ready(0);
+    driver.offer(RX, 0, &[writable(BUFFERS, 3000)]);
+    driver.notify(RX);
+    interface.send(&large()).unwrap();
+    interface.send(&large()[..100]).unwrap();
+    assert_eq!(used(&mut driver, RX, 1), [(0, 100)]);
+}
+
+#[test]
+fn what_is_taken_in_advance_is_put_back_at_a_reset() {
+    let (mut driver, interface) = ready(MERGING);
+    for slot in 0..8 {
+        let at = BUFFERS + 0x1000 * u64::from(slot);
+        driver.offer(RX, slot, &[writable(at, 2000)]);
+    }
+    driver.notify(RX);
+    interface.send(&large()[..64]).unwrap();
+    assert_eq!(used(&mut driver, RX, 1), [(0, 64)]);
+    driver.restart();
+    driver.offer(RX, 0, &[writable(BUFFERS, 2000)]);
+    driver.notify(RX);
+    interface.send(&large()[..80]).unwrap();
+    assert_eq!(used(&mut driver, RX, 1), [(0, 80)]);
+}
+
+#[test]
+fn buffers_outside_of_memory_stop_the_device() {
+    for queue in [RX, TX] {
+        let (mut driver, interface) = ready(0);
+        let outside = 1 << 40;
+        match queue {
+            RX => driver.offer(RX, 0, &[writable(outside, 100_000)]),
+            _ => driver.offer(TX, 0, &[readable(outside, 100)]),
+        }
+        driver.notify(queue);
+        interface.send(&large()).unwrap();
+        until(|| {
+            driver.transport.poll();
+            (driver.read(reg::STATUS) & reg::NEEDS_RESET != 0).then_some(())
+        });
+    }
+}

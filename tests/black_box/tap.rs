@@ -1,0 +1,253 @@
+//! A machine with a place on a network of the host's: behind a TAP interface, and on a bridge.
+//!
+//! Each test has a network namespace of its own, in which it is the host: nothing of this machine's network changes.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+use crate::husk::{Husk, gives_containers_a_network, said, skip, tool};
+use crate::network::{digest, fetch, pattern, sink, sized, web};
+
+const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+
+/// Does `test` as the administrator of a network where there is nothing but a loopback; what it starts is in it, too.
+fn in_a_network_of_its_own(test: impl FnOnce() + Send + 'static) {
+    if !rustix::process::geteuid().is_root() {
+        return skip("networks of the host's: only root makes interfaces");
+    }
+    if !gives_containers_a_network() {
+        return;
+    }
+    let done = thread::spawn(move || {
+        // SAFETY: this thread alone leaves its network, and shares no files that would follow it.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.unwrap();
+        ip("link set lo up");
+        test();
+    });
+    if let Err(panic) = done.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn ip(words: &str) {
+    tool("ip", &words.split_whitespace().collect::<Vec<_>>());
+}
+
+/// A TAP interface that is up and at which the host has addresses.
+fn make_tap(name: &str) {
+    ip(&format!("tuntap add dev {name} mode tap user root"));
+    ip(&format!("addr add {HOST}/24 dev {name}"));
+    ip(&format!("-6 addr add fd09::1/64 dev {name} nodad"));
+    ip(&format!("link set {name} up"));
+}
+
+#[test]
+fn a_machine_has_its_place_behind_a_tap_interface() {
+    in_a_network_of_its_own(|| {
+        make_tap("vm0");
+        let bytes = pattern(sized());
+        let (page, file) = (web(HOST, b"a page\n".to_vec()), web(HOST, bytes.clone()));
+        let sink = sink(HOST);
+        // The bits of /sys are features, the first one first: checksums and segments both ways.
+        let script = format!(
+            "ip -o addr show eth0 | sed 's/  */ /g' | cut -d' ' -f3,4; ip route; ip -6 route | grep default
+            cat /sys/class/net/eth0/mtu /sys/class/net/eth0/address /etc/resolv.conf; grep box /etc/hosts
+            cut -c 1,2,8,9,12,13,16 /sys/class/net/eth0/device/features
+            wget -qO- http://{page}/; wget -qO /f http://{file}/; sha256sum < /f; nc {} {} < /f
+            ping -c 1 -W 5 fd09::1 | grep -c ' 0% packet loss'",
+            sink.ip(),
+            sink.port()
+        );
+        let network = "tap=vm0,ip=10.9.0.2/24,gw=10.9.0.1,ip=fd09::2/64,gw=fd09::1,dns=192.0.2.53,mac=02:00:00:00:00:0a";
+        let flags = ["--network", network, "--hostname", "box"];
+        let out = Husk::shared().shell(&flags, &script);
+        let sum = digest(&bytes);
+        assert_eq!(out, format!("{PLACE}a page\n{sum}{sum}1\n"));
+    });
+}
+
+const PLACE: &str = "inet 10.9.0.2/24\ninet6 fd09::2/64\n\
+    default via 10.9.0.1 dev eth0 \n10.9.0.0/24 dev eth0 scope link  src 10.9.0.2 \n\
+    default via fd09::1 dev eth0  metric 1024 \n\
+    1500\n02:00:00:00:00:0a\nnameserver 192.0.2.53\n10.9.0.2\tbox\n1111111\n";
+
+#[test]
+fn machines_on_a_bridge_reach_each_other_and_leave_nothing_behind() {
+    in_a_network_of_its_own(|| {
+        ip("link add br0 mtu 1400 type bridge");
+        ip(&format!("addr add {HOST}/24 dev br0"));
+        ip("link set br0 up");
+        let husk = Husk::fresh();
+        let script = "echo page > /w/index.html; httpd -f -p 80 -h /w";
+        let started = husk.say(&[
+            "run",
+            "-d",
+            "--name",
+            "web",
+            "--tmpfs",
+            "/w",
+            "--network",
+            "bridge=br0,ip=10.9.0.2/24",
+            "busybox",
+            "sh",
+            "-c",
+            script,
+        ]);
+        assert_eq!(started.status, 0, "{}", started.stderr);
+        assert_eq!(fetch("10.9.0.2:80".parse().unwrap()), "page\n");
+        let mode = ["inspect", "-f", "{{.HostConfig.NetworkMode}}", "web"];
+        assert_eq!(husk.say(&mode).out(), "bridge=br0,ip=10.9.0.2/24\n");
+        let other = "wget -qO- http://10.9.0.2/; cat /sys/class/net/eth0/mtu";
+        let out = husk.shell(&["--network", "bridge=br0,ip=10.9.0.3/24"], other);
+        assert_eq!(out, "page\n1400\n");
+        assert_eq!(made().len(), 1, "one machine, one interface: {:?}", made());
+        husk.say(&["rm", "-f", "web"]);
+        assert_eq!(made(), [] as [String; 0]);
+    });
+}
+
+/// Interfaces on a bridge that husk made.
+fn made() -> Vec<String> {
+    let lines = tool("ip", &["-o", "link", "show", "master", "br0"]);
+    lines.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn without_an_address_a_machine_has_what_its_kernel_gives_it() {
+    in_a_network_of_its_own(|| {
+        make_tap("vm0");
+        let script = "cat /sys/class/net/eth0/operstate; ip -o -4 addr show eth0; ip -o -6 addr show eth0 | grep -c 'inet6 fe80::'";
+        let out = Husk::shared().shell(&["--network", "tap=vm0,mtu=1280"], script);
+        assert_eq!(out, "up\n1\n");
+    });
+}
+
+#[test]
+fn what_is_no_place_on_the_hosts_network_is_one_line() {
+    in_a_network_of_its_own(|| {
+        make_tap("vm0");
+        let husk = Husk::shared();
+        for (network, words) in [
+            (
+                "tap=absent",
+                &["no interface", "husk network setup tap=absent"][..],
+            ),
+            (
+                "bridge=absent",
+                &["no interface", "husk network setup bridge=absent"],
+            ),
+            ("tap=lo", &["is none", "husk network setup tap=lo"]),
+            ("bridge=lo", &["is none"]),
+            ("bridge=vm0", &["is none"]),
+            (
+                "tap=vm0,ip=10.9.0.2",
+                &["--network `tap=vm0,ip=10.9.0.2`", "ip=10.9.0.2"],
+            ),
+            ("tap=vm0,ip=10.9.0.2/24,gw=10.8.0.1", &["gw=10.8.0.1"]),
+        ] {
+            husk.say(&["run", "--network", network, "busybox", "true"])
+                .is_one_clear_line(words);
+        }
+        for flags in [["-p", "80"], ["--egress", "public"], ["--net-rate", "1m"]] {
+            let run = [
+                "run",
+                "--network",
+                "tap=vm0",
+                flags[0],
+                flags[1],
+                "busybox",
+                "true",
+            ];
+            husk.say(&run)
+                .is_one_clear_line(&["--network user", "the host's own rules"]);
+        }
+        let behind = [
+            "run",
+            "--wall",
+            "container",
+            "--network",
+            "tap=vm0",
+            "busybox",
+            "true",
+        ];
+        husk.say(&behind)
+            .is_one_clear_line(&["--network tap=", "leave --wall or --network away"]);
+    });
+}
+
+#[test]
+fn a_tap_interface_is_one_machines_and_its_owners() {
+    in_a_network_of_its_own(|| {
+        make_tap("vm0");
+        let husk = Husk::fresh();
+        let run = [
+            "run",
+            "-d",
+            "--name",
+            "one",
+            "--network",
+            "tap=vm0",
+            "busybox",
+            "sleep",
+            "1000",
+        ];
+        assert_eq!(husk.say(&run).status, 0);
+        husk.say(&["run", "--network", "tap=vm0", "busybox", "true"])
+            .is_one_clear_line(&["tap=vm0", "one of its own"]);
+        husk.say(&["rm", "-f", "one"]);
+        let told = as_stranger(&["run", "--network", "tap=vm0", "busybox", "true"]);
+        told.is_one_clear_line(&["tap=vm0", "not yours", "husk network setup tap=vm0"]);
+        ip("link add br0 type bridge");
+        let told = as_stranger(&["run", "--network", "bridge=br0", "busybox", "true"]);
+        told.is_one_clear_line(&["only root", "husk network setup tap=NAME --bridge br0"]);
+        // One of theirs they may use; but they may not bring it up.
+        ip("tuntap add dev vm1 mode tap user 60001 multi_queue");
+        let run = [
+            "run",
+            "--network",
+            "tap=vm1",
+            "busybox",
+            "ls",
+            "/sys/class/net",
+        ];
+        let told = as_stranger(&run);
+        told.is_one_clear_line(&["tap=vm1", "ip link set vm1 up"]);
+        ip("link set vm1 up");
+        let told = as_stranger(&run);
+        assert_eq!(
+            (told.status, told.out().as_str()),
+            (0, "eth0\nlo\n"),
+            "{}",
+            told.stderr
+        );
+    });
+}
+
+/// What husk says to an ordinary user, who may use the devices of this host.
+fn as_stranger(args: &[&str]) -> crate::husk::Said {
+    let home = tempfile::tempdir().unwrap();
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let script = "mount -t tmpfs -o mode=755 dev /run && for device in kvm net/tun null urandom; do
+            mkdir -p /run/dev/net && cp -a /dev/$device /run/dev/$device && chmod 666 /run/dev/$device &&
+            mount --bind /run/dev/$device /dev/$device || exit
+        done
+        exec setpriv --reuid 60001 --regid 60001 --clear-groups \"$@\"";
+    let husk = Path::new(env!("CARGO_BIN_EXE_husk"));
+    // Its own folder may be closed to others.
+    let copy = home.path().join("husk");
+    fs::copy(husk, &copy).unwrap();
+    let mut command = Command::new("unshare");
+    command
+        .args(["-m", "sh", "-c", script, "sh"])
+        .arg(&copy)
+        .args(args)
+        .env("HUSK_HOME", home.path().join("store"))
+        .env("HUSK_CONFIG", "/dev/null");
+    said(command.output().unwrap())
+}
