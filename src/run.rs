@@ -14,6 +14,7 @@ mod mounts;
 mod network;
 mod reached;
 mod screen;
+pub mod setup;
 mod tap;
 
 pub use embedded::GUEST_KERNEL;

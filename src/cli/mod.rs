@@ -22,6 +22,7 @@ mod load;
 mod logs;
 mod machines;
 mod man;
+mod network;
 mod output;
 mod pause;
 mod port;
@@ -34,6 +35,7 @@ mod rm;
 mod rmi;
 mod run;
 mod settings;
+mod setup;
 mod start;
 mod stats;
 mod stop;
@@ -95,6 +97,7 @@ enum Verb {
     Inspect(inspect::Args),
     Prune(prune::Args),
     Volume(volume::Args),
+    Network(network::Args),
     Doctor(doctor::Args),
     Completion(completion::Args),
     Man(man::Args),
@@ -223,6 +226,7 @@ fn dispatch(verb: Verb) -> Status {
         Verb::Inspect(args) => inspect::inspect(&args),
         Verb::Prune(args) => prune::prune(&args),
         Verb::Volume(args) => volume::volume(args),
+        Verb::Network(args) => network::network(&args),
         Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Completion(args) => completion::completion(&args),
         Verb::Man(args) => man::man(&args, command_line()),

@@ -251,3 +251,86 @@ fn as_stranger(args: &[&str]) -> crate::husk::Said {
         .env("HUSK_CONFIG", "/dev/null");
     said(command.output().unwrap())
 }
+
+#[test]
+fn what_root_has_to_do_is_printed_and_done() {
+    in_a_network_of_its_own(|| {
+        let husk = Husk::shared();
+        let setup = [
+            "network",
+            "setup",
+            "--user",
+            "60001",
+            "--bridge",
+            "br0",
+            "tap=vm0,ip=10.9.0.2/24",
+        ];
+        let steps = husk.say(&setup);
+        assert_eq!((steps.status, steps.stderr.as_str()), (0, ""));
+        let printed = steps.out();
+        assert!(
+            printed.contains("ip tuntap add dev vm0 mode tap user 60001\n"),
+            "{printed}"
+        );
+        let absent = Command::new("ip").args(["link", "show", "vm0"]).output();
+        assert!(!absent.unwrap().status.success(), "printed is not done");
+        // What is printed is what is done, and a shell does it, too.
+        let apply = [&setup[..], &["--apply"]].concat();
+        let done: Vec<_> = printed
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .collect();
+        assert_eq!(husk.say(&apply).out().lines().collect::<Vec<_>>(), done);
+        let shown = tool("ip", &["-o", "link", "show", "master", "br0"]);
+        assert!(shown.contains("vm0"), "{shown}");
+        let again = husk.say(&apply).out();
+        let already = "# already so: ip tuntap add dev vm0 mode tap user 60001";
+        assert!(again.lines().any(|line| line == already), "{again}");
+        ip("link delete vm0");
+        ip("link delete br0");
+        tool("sh", &["-e", "-c", &printed]);
+        let run = [
+            "run",
+            "--network",
+            "tap=vm0,ip=10.9.0.2/24",
+            "busybox",
+            "cat",
+            "/sys/class/net/eth0/operstate",
+        ];
+        let ran = as_stranger(&run);
+        assert_eq!(
+            (ran.status, ran.out().as_str()),
+            (0, "up\n"),
+            "{}",
+            ran.stderr
+        );
+        let stranger = as_stranger(&apply);
+        stranger.is_one_clear_line(&["--apply", "only root", "sudo sh -e"]);
+    });
+}
+
+#[test]
+fn a_host_that_leads_to_others_gives_machines_its_own_address() {
+    in_a_network_of_its_own(|| {
+        if Command::new("nft").arg("--version").output().is_err() {
+            return skip("masquerading: there is no nft here");
+        }
+        let husk = Husk::shared();
+        let network = "tap=vm0,ip=10.9.0.2/24,gw=10.9.0.1";
+        let done = husk.say(&["network", "setup", "--apply", network]);
+        assert_eq!((done.status, done.stderr.as_str()), (0, ""));
+        // Another host, of which the machine's network knows nothing.
+        ip("netns add husk-far");
+        ip("link add far0 type veth peer name far1 netns husk-far");
+        ip("addr add 192.0.2.1/24 dev far0");
+        ip("link set far0 up");
+        ip("-n husk-far addr add 192.0.2.2/24 dev far1");
+        ip("-n husk-far link set far1 up");
+        let out = husk.shell(
+            &["--network", network],
+            "ping -c 1 -W 5 192.0.2.2 | grep -c ' 0% packet loss'",
+        );
+        ip("netns delete husk-far");
+        assert_eq!(out, "1\n");
+    });
+}
