@@ -11,6 +11,7 @@
 //! 3  boot, devices       the kernel in memory; virtio
 //! 2  image, kvm          references to root file systems; KVM itself
 //!    volumes             folders that outlive the runs that see them
+//!    networks            what is known of networks on which machines reach one another
 //!    net                 the user-mode network: frames of a guest's on one side, sockets on the other
 //!    sessions            a command beside the workload, as both walls know it
 //!    machines            the machines of this host: their files, names, output, and how to reach them
@@ -29,6 +30,7 @@ pub mod image;
 pub mod kvm;
 pub mod machines;
 pub mod net;
+pub mod networks;
 pub mod run;
 pub mod sessions;
 pub mod spec;

@@ -12,13 +12,16 @@ mod keeper;
 mod life;
 mod mounts;
 mod network;
+pub mod networks;
 mod reached;
 mod screen;
 pub mod setup;
+mod switch;
 mod tap;
 
 pub use embedded::GUEST_KERNEL;
 pub use keeper::{KEEPER_VERB, create, keep, machines, start};
+pub use switch::{SWITCH_VERB, serve as serve_switch};
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -155,6 +158,27 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A network cannot be had.
+    #[error(transparent)]
+    Networks(#[from] crate::networks::Error),
+    /// The switch of a network does not do what it should.
+    #[error("the switch of network `{network}` does not work; try again")]
+    Switch {
+        /// Which network.
+        network: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A network has no place for a machine.
+    #[error("machine `{machine}` cannot be on network `{network}`: it {why}")]
+    NoSeat {
+        /// Which network.
+        network: String,
+        /// Which machine.
+        machine: String,
+        /// Why, as the rest of a sentence about the machine.
+        why: String,
+    },
     /// A processor that is not there, or not for this process.
     #[error(
         "--cpuset-cpus: CPU {number} is not among those that husk may use here; taskset -pc $$ lists them"
@@ -218,6 +242,7 @@ fn run_once(
     life: &mut Life,
     tell: impl FnMut(&Missing),
 ) -> Result<Outcome, Error> {
+    networks::check(&request.networks)?;
     // Before anything is started that is to be there too. A list that is none is told with all other mistakes.
     let cpuset = request.cpuset_cpus.as_deref().map(CpuList::parse);
     cpuset
@@ -269,7 +294,7 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
     };
     let (stdio, watch) = life.open(&spec)?;
     let freezer = launched.freezer()?;
-    watch.publish(net.published);
+    watch.publish(net.published, net.seats);
     let started = watch.clone();
     let (asker, asked) = vmm::prepare(move || started.start());
     let on_terminal = spec.process.terminal.is_some();
@@ -292,7 +317,9 @@ fn connect(
     spec: &mut RunSpec,
     life: &Life,
 ) -> Result<(network::Found, Option<File>), Error> {
-    let net = network::find(spec, life.id().short())?;
+    let taken = networks::reserve(&spec.networking.joinings)?.take(life.id(), &spec.name)?;
+    launched.join(&taken.trunks)?;
+    let net = network::find(spec, taken.seats, life.id().short())?;
     launched.listen(&net.doors)?;
     net.tap.iter().try_for_each(|tap| launched.plug(tap))?;
     let attempts = net.network.as_ref().map(|_| life.begin_attempts());
@@ -377,7 +404,7 @@ fn run_container(
     let unkept = unpacked.shortfall.sentences();
     unkept.for_each(|text| note(Missing { text, asked: false }));
     let (stdio, watch) = life.open(&spec)?;
-    watch.publish(joined.published);
+    watch.publish(joined.published, joined.seats);
     // From here on there may be more threads than one.
     let on_start = |reach| {
         watch.start();

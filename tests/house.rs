@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by floor. A room imports only from lower floors, or from itself.
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
     ("sys", 0),
     ("timeline", 0),
     ("bucket", 0),
@@ -17,6 +17,7 @@ const FLOORS: [(&str, u8); 18] = [
     ("kvm", 2),
     ("machines", 2),
     ("net", 2),
+    ("networks", 2),
     ("sessions", 2),
     ("boot", 3),
     ("devices", 3),

@@ -9,7 +9,9 @@ use super::Status as ExitStatus;
 use super::output::{Failure, say};
 use crate::machines::{Error, Machine, Machines, Record, State, Status, Wellness};
 use crate::run;
-use crate::spec::{DeviceRate, Published, Restart, STOP_TIMEOUT, Signal, Wall, parse_tasks, time};
+use crate::spec::{
+    DeviceRate, PREFIX_V6, Published, Restart, STOP_TIMEOUT, Signal, Wall, parse_tasks, time,
+};
 
 /// Something that a user asked for cannot be had; docker's number for it.
 pub const REFUSED: u8 = 1;
@@ -106,6 +108,29 @@ fn ports_to_json(ports: &[Published]) -> Map<String, Value> {
     map
 }
 
+/// Docker's map: a network, and the machine's place on it, while it has one.
+fn networks_to_json(record: &Record, state: &State) -> Map<String, Value> {
+    let asked = record.request.networks.iter().map(|joining| {
+        let place = json!({ "Aliases": joining.aliases, "IPAddress": "", "GlobalIPv6Address": "" });
+        (joining.network.clone(), place)
+    });
+    let taken = state.seats.iter().map(|seat| {
+        let (gateway_v4, gateway_v6) = seat.subnets.gateway();
+        let place = json!({
+            "Aliases": seat.aliases,
+            "NetworkID": seat.id,
+            "IPAddress": seat.v4,
+            "IPPrefixLen": seat.subnets.bits,
+            "Gateway": gateway_v4,
+            "GlobalIPv6Address": seat.v6,
+            "GlobalIPv6PrefixLen": PREFIX_V6,
+            "IPv6Gateway": gateway_v6,
+        });
+        (seat.network.clone(), place)
+    });
+    asked.chain(taken).collect()
+}
+
 /// A machine for `husk inspect`, with docker's keys.
 pub fn to_json(record: &Record, state: &State) -> Value {
     let resolved = &record.resolved;
@@ -124,7 +149,10 @@ pub fn to_json(record: &Record, state: &State) -> Value {
         "RestartCount": state.restarts,
         "Wall": wall_name(&record.request.wall),
         "HostConfig": host_config(record),
-        "NetworkSettings": { "Ports": ports_to_json(&state.ports) },
+        "NetworkSettings": {
+            "Ports": ports_to_json(&state.ports),
+            "Networks": networks_to_json(record, state),
+        },
         "Config": {
             "Hostname": resolved.hostname,
             "User": resolved.user,
@@ -176,7 +204,10 @@ fn host_config(record: &Record) -> Value {
         "BlkioDeviceWriteIOps": rate(&rates.write_iops),
         // Docker's null is no limit.
         "PidsLimit": request.pids_limit.as_deref().and_then(|text| parse_tasks(text).ok()?),
-        "NetworkMode": record.request.network.clone().unwrap_or_default(),
+        "NetworkMode": match request.networks.first() {
+            Some(first) => json!(first.network),
+            None => json!(request.network.clone().unwrap_or_default()),
+        },
         "PublishAllPorts": request.publish_all,
         "ReadonlyRootfs": request.read_only,
         "Tmpfs": tmpfs.collect::<Map<_, _>>(),

@@ -56,7 +56,7 @@ use clap::{Args as _, Command, FromArgMatches, Subcommand};
 use crate::container::{
     ARCHIVER_VERB, FAR_END_VERB, TENANT_VERB, serve_archiver, serve_far_end, serve_tenant,
 };
-use crate::run::{KEEPER_VERB, keep};
+use crate::run::{KEEPER_VERB, SWITCH_VERB, keep, serve_switch};
 use crate::vmm;
 
 /// husk itself failed; Docker's table.
@@ -116,6 +116,7 @@ pub fn main() -> ExitCode {
         (Some(verb), _) if verb == vmm::MACHINE_VERB => return vmm::serve(),
         (Some(verb), _) if verb == ARCHIVER_VERB => return serve_archiver(),
         (Some(verb), _) if verb == FAR_END_VERB => return serve_far_end(),
+        (Some(verb), _) if verb == SWITCH_VERB => return serve_switch(),
         (Some(verb), _) if verb == TENANT_VERB => return serve_tenant(),
         (Some(verb), Some(id)) if verb == KEEPER_VERB => {
             return keep(&id.to_string_lossy());
@@ -226,7 +227,7 @@ fn dispatch(verb: Verb) -> Status {
         Verb::Inspect(args) => inspect::inspect(&args),
         Verb::Prune(args) => prune::prune(&args),
         Verb::Volume(args) => volume::volume(args),
-        Verb::Network(args) => network::network(&args),
+        Verb::Network(args) => network::network(args),
         Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Completion(args) => completion::completion(&args),
         Verb::Man(args) => man::man(&args, command_line()),

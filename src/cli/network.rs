@@ -1,8 +1,22 @@
 //! `husk network`.
 
-use super::{Status, setup};
+use std::collections::BTreeMap;
+use std::io::{self, BufRead};
 
-/// Prepare networks of this host's for machines
+use serde_json::{Map, Value, json};
+
+use super::Status;
+use super::output::{Failure, say};
+use super::setup;
+use super::template::Template;
+use crate::image::Store;
+use crate::machines::Listed;
+use crate::networks::{self, Draft, Networks, Record};
+use crate::run;
+use crate::spec::sentence::sentence;
+use crate::spec::{PREFIX_V6, time};
+
+/// Make, list and remove networks on which machines reach one another by name
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -11,12 +25,338 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
+    /// Make a network, and print its ID
+    Create {
+        /// Its addresses, like 10.5.0.0/24 or fd12:3456::/64 [default: some that no other network has]
+        #[arg(long, value_name = "CIDR")]
+        subnet: Vec<String>,
+        /// Give its machines no way to the world outside
+        #[arg(long)]
+        internal: bool,
+        /// Remember a word about it
+        #[arg(long, value_name = "KEY[=VALUE]")]
+        label: Vec<String>,
+        /// Its name
+        name: String,
+    },
+    /// List networks
+    Ls {
+        /// Print IDs only
+        #[arg(short, long)]
+        quiet: bool,
+        /// Cut nothing short
+        #[arg(long)]
+        no_trunc: bool,
+        /// Only those for which it is so: id, name, label
+        #[arg(short, long, value_name = "KEY=VALUE")]
+        filter: Vec<String>,
+        /// Print `json`, or what docker's template says, like '{{.Name}}' or 'table {{.ID}}\t{{.Name}}'
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<String>,
+    },
+    /// Show what is known of networks and the machines on them, as JSON
+    Inspect {
+        /// Print what docker's template says of each, like '{{.Internal}}'
+        #[arg(short, long, value_name = "FORMAT")]
+        format: Option<String>,
+        /// Names or IDs
+        #[arg(required = true, value_name = "NETWORK")]
+        names: Vec<String>,
+    },
+    /// Remove networks
+    Rm {
+        /// Say nothing of a network that is not there
+        #[arg(short, long)]
+        force: bool,
+        /// Names or IDs
+        #[arg(required = true, value_name = "NETWORK")]
+        names: Vec<String>,
+    },
+    /// Remove all networks on which no machine is
+    Prune {
+        /// Do not ask
+        #[arg(short, long)]
+        force: bool,
+    },
     Setup(setup::Args),
 }
 
+/// What `--format` may name, and how a table calls it.
+const FIELDS: [(&str, &str); 8] = [
+    ("ID", "NETWORK ID"),
+    ("Name", "NAME"),
+    ("Driver", "DRIVER"),
+    ("Scope", "SCOPE"),
+    ("Internal", "INTERNAL"),
+    ("IPv6", "IPV6"),
+    ("Labels", "LABELS"),
+    ("CreatedAt", "CREATED AT"),
+];
+
+/// What is listed where nobody says.
+const TABLE: &str = "table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}";
+
+/// Digits of an ID that are shown.
+const SHORT: usize = 12;
+
+/// What carries packets between machines.
+const DRIVER: &str = "switch";
+
 /// Does what the verb says.
-pub fn network(args: &Args) -> Status {
-    match &args.verb {
-        Verb::Setup(args) => setup::setup(args),
+pub fn network(args: Args) -> Status {
+    let networks = Networks::of(&Store::default_path()?);
+    match args.verb {
+        Verb::Create {
+            subnet,
+            internal,
+            label,
+            name,
+        } => {
+            let draft = Draft {
+                subnets: subnet,
+                internal,
+                labels: labels(&label),
+            };
+            let made = networks.create(&name, draft)?;
+            say(&format!("{}\n", made.id)).map(|()| 0)
+        }
+        Verb::Ls {
+            quiet,
+            no_trunc,
+            filter,
+            format,
+        } => list(&networks, &filter, format.as_deref(), quiet, no_trunc),
+        Verb::Inspect { format, names } => inspect(&networks, format.as_deref(), &names),
+        Verb::Rm { force, names } => remove(&networks, force, &names),
+        Verb::Prune { force } => prune(&networks, force),
+        Verb::Setup(args) => setup::setup(&args),
+    }
+}
+
+fn labels(words: &[String]) -> BTreeMap<String, String> {
+    let pairs = words.iter().map(|word| {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        (key.to_owned(), value.to_owned())
+    });
+    pairs.collect()
+}
+
+fn list(
+    networks: &Networks,
+    filters: &[String],
+    format: Option<&str>,
+    quiet: bool,
+    whole: bool,
+) -> Status {
+    let filters: Result<Vec<_>, _> = filters.iter().map(|text| parse_filter(text)).collect();
+    let filters = filters?;
+    let mut found = networks.list()?;
+    found.retain(|record| accepts(&filters, record));
+    let id = |record: &Record| match whole {
+        true => record.id.clone(),
+        false => record.id[..SHORT.min(record.id.len())].to_owned(),
+    };
+    if quiet {
+        let lines = found.iter().map(|record| format!("{}\n", id(record)));
+        return say(&lines.collect::<String>()).map(|()| 0);
+    }
+    let rows = found.iter().map(|record| {
+        json!({
+            "ID": id(record),
+            "Name": record.name,
+            "Driver": DRIVER,
+            "Scope": "local",
+            "Internal": record.internal.to_string(),
+            "IPv6": "true",
+            "Labels": record.labels,
+            "CreatedAt": time::show_plainly(record.created),
+        })
+    });
+    let format = format.filter(|format| *format != "table");
+    let template = Template::parse(format.unwrap_or(TABLE))?;
+    say(&template.render(&rows.collect::<Vec<_>>(), &FIELDS)?)?;
+    Ok(0)
+}
+
+fn parse_filter(text: &str) -> Result<(&str, &str), Failure> {
+    let wrong = |why: &str| Failure::new(format!("--filter `{text}`: {why}"));
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| wrong("write KEY=VALUE"))?;
+    match key {
+        "id" | "name" | "label" => Ok((key, value)),
+        _ => Err(wrong("the keys are id, name and label")),
+    }
+}
+
+/// As docker: of several filters with the same key one must hold, and of those with different keys all; of labels all.
+fn accepts(filters: &[(&str, &str)], record: &Record) -> bool {
+    let holds = |(key, value): &(&str, &str)| match *key {
+        "id" => record.id.starts_with(value),
+        "name" => record.name.contains(value),
+        _ => {
+            let (label, wanted) = match value.split_once('=') {
+                Some((label, wanted)) => (label, Some(wanted)),
+                None => (*value, None),
+            };
+            let found = record.labels.get(label);
+            found.is_some_and(|found| wanted.is_none_or(|wanted| wanted == found))
+        }
+    };
+    filters.iter().all(|filter| match filter.0 {
+        "label" => holds(filter),
+        key => filters.iter().filter(|other| other.0 == key).any(holds),
+    })
+}
+
+fn inspect(networks: &Networks, format: Option<&str>, names: &[String]) -> Status {
+    let template = format.map(Template::parse).transpose()?;
+    let found: Result<Vec<_>, _> = names.iter().map(|name| networks.find(name)).collect();
+    let list: Result<Vec<_>, Failure> = found?.iter().map(to_json).collect();
+    let list = list?;
+    say(&match template {
+        Some(template) => template.render(&list, &[])?,
+        None => format!("{:#}\n", json!(list)),
+    })?;
+    Ok(0)
+}
+
+/// Docker's keys.
+fn to_json(record: &Record) -> Result<Value, Failure> {
+    let subnets = &record.subnets;
+    let members = run::networks::members(&record.name)?;
+    let members = members.iter().map(|member| {
+        let shown = json!({
+            "Name": member.name,
+            "IPv4Address": format!("{}/{}", member.v4, subnets.bits),
+            "IPv6Address": format!("{}/{PREFIX_V6}", member.v6),
+        });
+        (member.id.clone(), shown)
+    });
+    let members: Map<_, _> = members.collect();
+    let (gateway_v4, gateway_v6) = subnets.gateway();
+    Ok(json!({
+        "Name": record.name,
+        "Id": record.id,
+        "Created": time::show(record.created),
+        "Scope": "local",
+        "Driver": DRIVER,
+        "EnableIPv6": true,
+        "IPAM": {
+            "Driver": "default",
+            "Config": [
+                { "Subnet": format!("{}/{}", subnets.v4, subnets.bits), "Gateway": gateway_v4 },
+                { "Subnet": format!("{}/{PREFIX_V6}", subnets.v6), "Gateway": gateway_v6 },
+            ],
+        },
+        "Internal": record.internal,
+        "Containers": members,
+        "Options": {},
+        "Labels": record.labels,
+    }))
+}
+
+/// The machine that is, or is to be, on the network `name`, if one is.
+fn user(name: &str) -> Result<Option<String>, Failure> {
+    let all = run::machines()?.list(false)?;
+    let is_on = |machine: &Listed| {
+        let mut joinings = machine.record.request.networks.iter();
+        joinings.any(|joining| joining.network == name)
+    };
+    Ok(all
+        .into_iter()
+        .find(is_on)
+        .map(|machine| machine.record.name))
+}
+
+/// Removes those that can be, and tells of the others.
+fn remove(networks: &Networks, force: bool, names: &[String]) -> Status {
+    let mut status = 0;
+    for name in names {
+        let removed = match networks.find(name) {
+            Err(networks::Error::Unknown(_)) if force => continue,
+            _ => networks.remove(name, user),
+        };
+        match removed {
+            Ok(()) => say(&format!("{name}\n"))?,
+            Err(failure) => {
+                failure.print();
+                status = failure.status();
+            }
+        }
+    }
+    Ok(status)
+}
+
+fn prune(networks: &Networks, force: bool) -> Status {
+    networks.sweep()?;
+    let mut unused = Vec::new();
+    for record in networks.list()? {
+        if user(&record.name)?.is_none() {
+            unused.push(record.name);
+        }
+    }
+    if !force && !unused.is_empty() {
+        let list: String = unused.iter().map(|name| format!("  {name}\n")).collect();
+        say(&format!(
+            "These networks will be removed:\n{list}Go on? [y/N] "
+        ))?;
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer)?;
+        if !matches!(answer.trim(), "y" | "Y" | "yes") {
+            return say("\n").map(|()| 0);
+        }
+    }
+    for name in unused {
+        // Somebody may have begun to use it, or removed it, since it was listed.
+        if let Ok(()) = networks.remove(&name, user) {
+            say(&format!("{name}\n"))?;
+        }
+    }
+    Ok(0)
+}
+
+impl From<networks::Error> for Failure {
+    fn from(error: networks::Error) -> Self {
+        Self::new(sentence(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_hold_as_dockers_do() {
+        let record = Record {
+            name: "back".to_owned(),
+            id: "ab12".to_owned(),
+            created: 0,
+            labels: labels(&["tier=data".to_owned(), "x".to_owned()]),
+            internal: false,
+            subnets: crate::spec::Subnets {
+                v4: [10, 5, 0, 0].into(),
+                bits: 24,
+                v6: 0.into(),
+            },
+        };
+        for (filters, expected) in [
+            (&["name=ac"][..], true),
+            (&["name=front", "name=ck"], true),
+            (&["name=front"], false),
+            (&["id=ab", "label=x"], true),
+            (&["id=b1"], false),
+            (&["label=tier=data", "label=x"], true),
+            (&["label=tier=web"], false),
+        ] {
+            let parsed: Vec<_> = filters
+                .iter()
+                .map(|text| parse_filter(text).unwrap())
+                .collect();
+            assert_eq!(accepts(&parsed, &record), expected, "{filters:?}");
+        }
+        for wrong in ["back", "nmae=a"] {
+            assert!(parse_filter(wrong).is_err(), "{wrong}");
+        }
     }
 }

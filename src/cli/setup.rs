@@ -3,15 +3,15 @@
 use super::Status;
 use super::output::{Failure, say};
 use crate::run::setup::{apply, steps, undoing};
+use crate::spec::HostLink;
 use crate::spec::sentence::sentence;
-use crate::spec::{HostLink, Network, parse_network};
 
 /// Print what root has to do on this host for --network tap=NAME or bridge=NAME, or do it
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// As it will be at --network: tap=NAME or bridge=NAME, and with ip= and gw= this host leads to others
-    #[arg(value_name = "tap=NAME|bridge=NAME[,ip=…,gw=…]", value_parser = parse_network)]
-    network: Network,
+    #[arg(value_name = "tap=NAME|bridge=NAME[,ip=…,gw=…]")]
+    network: String,
     /// Put the TAP interface on this bridge, which is made if it is not there
     #[arg(long, value_name = "NAME")]
     bridge: Option<String>,
@@ -25,11 +25,7 @@ pub struct Args {
 
 /// Prints lines that a shell takes, or does them and says which were needed.
 pub fn setup(args: &Args) -> Status {
-    let Network::Host(text) = &args.network else {
-        let text = "none and user need no setup: write tap=NAME or bridge=NAME";
-        return Err(Failure::new(text));
-    };
-    let link = HostLink::parse(text).map_err(Failure::new)?;
+    let link = HostLink::parse(&args.network).map_err(Failure::new)?;
     let bridge = args.bridge.as_deref();
     let checked = bridge.map(|name| HostLink::parse(&format!("bridge={name}")));
     checked.transpose().map_err(Failure::new)?;

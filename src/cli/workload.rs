@@ -1,13 +1,14 @@
 //! What runs, and within which limits: the flags that `husk run` and `husk compare` share.
 
 use std::ffi::OsString;
+use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use super::env;
 use super::output::Failure;
 use super::rates::Rates;
-use crate::spec::{Cpus, Network, RunRequest, parse_network};
+use crate::spec::{Cpus, Joining, Network, RunRequest, parse_network};
 
 /// Flags about the workload.
 #[derive(Debug, Clone, clap::Args)]
@@ -48,11 +49,18 @@ pub struct Workload {
     /// long as the machine, and when that starts again
     #[arg(long, value_name = "SIZE")]
     disk: Option<String>,
-    /// The network: user is one of its own, over sockets of this host's; none is none; tap=NAME and bridge=NAME are
-    /// this host's own, by a TAP interface that is there, or on a bridge, with
+    /// The network: user is one of its own, over sockets of this host's; none is none; NAME, also several, one that
+    /// `husk network create` made, with the other machines on it; tap=NAME and bridge=NAME are this host's own, by a TAP
+    /// interface that is there, or on a bridge, with
     /// [,ip=ADDRESS/BITS][,gw=ADDRESS][,dns=ADDRESS][,mac=MAC][,mtu=BYTES]: `husk network setup` makes them
-    #[arg(long, value_name = "NETWORK", value_parser = parse_network)]
-    network: Option<Network>,
+    #[arg(long, value_name = "user|none|NAME|tap=…|bridge=…")]
+    network: Vec<String>,
+    /// Be found by this name too by the other machines on its networks
+    #[arg(long, value_name = "NAME")]
+    network_alias: Vec<String>,
+    /// Have this address on the first of its networks
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<Ipv4Addr>,
     /// Whom it may reach: any, public for addresses of the Internet only, none; before that, rules of which the
     /// first that fits holds: allow:WHERE[:PORTS][/tcp|udp|icmp] or deny:…, where WHERE is an address, a network,
     /// [IPv6], a name, *.NAME, public or *. Without a word for the rest, it is none where anything is allowed, and
@@ -96,6 +104,7 @@ impl Workload {
         for word in &self.env {
             env.push(env::parse_word(word).map_err(Failure::new)?);
         }
+        let (network, networks) = self.networks()?;
         Ok(RunRequest {
             command: command.iter().cloned().map(OsString::into_vec).collect(),
             entrypoint: self.entrypoint.clone().map(OsString::into_vec),
@@ -109,7 +118,8 @@ impl Workload {
             pids_limit: self.pids_limit.clone(),
             device_rates: self.rates.words(),
             disk: self.disk.clone(),
-            network: self.network.clone(),
+            network,
+            networks,
             egress: self.egress.clone(),
             net_connections: self.net_connections.clone(),
             net_rate: self.net_rate.clone(),
@@ -121,6 +131,31 @@ impl Workload {
             ulimits: self.ulimit.clone(),
             ..RunRequest::default()
         })
+    }
+
+    /// The network of one's own, or none, where somebody says which; and those with other machines.
+    fn networks(&self) -> Result<(Option<Network>, Vec<Joining>), Failure> {
+        let (mut own, mut named) = (None, Vec::new());
+        for text in &self.network {
+            match parse_network(text) {
+                Some(network) => own = Some(network),
+                None => named.push(text),
+            }
+        }
+        if named.is_empty() && (!self.network_alias.is_empty() || self.ip.is_some()) {
+            let text = "--network-alias and --ip are for machines on a network: add --network NAME";
+            return Err(Failure::new(text));
+        }
+        if own == Some(Network::User) && !named.is_empty() {
+            let text = "--network user is a machine's alone: leave it, or the others, away";
+            return Err(Failure::new(text));
+        }
+        let joinings = named.iter().enumerate().map(|(number, name)| Joining {
+            network: (*name).clone(),
+            aliases: self.network_alias.clone(),
+            ip: self.ip.filter(|_| number == 0),
+        });
+        Ok((own, joinings.collect()))
     }
 
     /// The flags that bound what a workload may use, as words again; with `memory`, bytes, and `cpus`
@@ -148,7 +183,9 @@ impl Workload {
         let mut words = Words::default();
         words.values("--env", &self.env);
         words.values("--env-file", &self.env_file);
-        words.value("--network", self.network.as_ref().map(Network::to_string));
+        words.values("--network", &self.network);
+        words.values("--network-alias", &self.network_alias);
+        words.value("--ip", self.ip.map(|ip| ip.to_string()));
         words.values("--egress", &self.egress);
         words.value("--net-connections", self.net_connections.as_ref());
         words.value("--net-rate", self.net_rate.as_ref());

@@ -69,7 +69,7 @@ impl Cable {
             if let Some((header, frame)) = self.bytes[..len].split_first_chunk()
                 && header::is_plain(header)
             {
-                self.peer.take(frame);
+                self.peer.take(frame, header::unsummed(header));
             }
         }
         Ok(TURN)
@@ -117,16 +117,20 @@ mod tests {
     use super::*;
     use crate::net::Unsummed;
 
+    /// A frame, and where its checksum is not finished.
+    type Took = (Vec<u8>, Option<(u16, u16)>);
+
     /// A peer that gives what it has, and shows what it took.
     struct Station {
         gives: VecDeque<Frame>,
-        took: Arc<Mutex<Vec<Vec<u8>>>>,
+        took: Arc<Mutex<Vec<Took>>>,
         silent: UnixDatagram,
     }
 
     impl Peer for Station {
-        fn take(&mut self, frame: &[u8]) {
-            self.took.lock().unwrap().push(frame.to_vec());
+        fn take(&mut self, frame: &[u8], unsummed: Option<Unsummed>) {
+            let unsummed = unsummed.map(|left| (left.start, left.offset));
+            self.took.lock().unwrap().push((frame.to_vec(), unsummed));
         }
 
         fn give(&mut self, frame: &mut Frame) -> bool {
@@ -174,13 +178,18 @@ mod tests {
         large[1] = 1;
         interface.send(&large).unwrap();
         interface.send(b"short").unwrap();
-        interface.send(&plain(b"more")).unwrap();
+        let mut more = plain(b"more");
+        more[..10].copy_from_slice(&[1, 0, 0, 0, 0, 0, 0x22, 0, 0x10, 0]);
+        interface.send(&more).unwrap();
         drop(leash);
         let mut cable = Cable::new(tap.into(), Box::new(station));
         cable.run(end.as_fd()).unwrap();
         assert_eq!(
             *took.lock().unwrap(),
-            [b"from it".to_vec(), b"more".to_vec()]
+            [
+                (b"from it".to_vec(), None),
+                (b"more".to_vec(), Some((0x22, 0x10)))
+            ]
         );
         let mut bytes = [0; 64];
         for _ in 0..3 {

@@ -7,6 +7,7 @@
 //!  leaves for a network of its own, where the container will be, and makes an interface there
 //!    ├── Listen + sockets… ──────────────────────────▶ │   if ports are published
 //!    ├── Note + a file ──────────────────────────────▶ │   what the container tries to reach
+//!    ├── Join + connections… ────────────────────────▶ │   if it is on networks with other machines
 //!    ├── Begin{network} + the interface's cable ─────▶ │   no way back: system calls and capabilities are dropped
 //!    │ ◀───────────────────────────────── Ready ───────┤   or Failed{text}
 //!    │ ◀───────────────────────── Failed{text} ────────┤   a mistake of husk's own, at any time
@@ -56,6 +57,8 @@ enum Order {
     Listen,
     /// Write down here what is tried. Files: one to write to.
     Note,
+    /// Reach the other machines on its networks by these. Files: connections to switches.
+    Join,
     /// Serve this network. Files: the cable of the container's interface.
     Begin(VmNetwork),
 }
@@ -111,6 +114,15 @@ impl FarEnd {
     /// Has it write what the container tries to reach into `attempts`.
     pub fn note(&self, attempts: &File) -> Result<(), Error> {
         self.order(&Order::Note, &[attempts.as_fd()])
+    }
+
+    /// Hands over the connections to the switches of its networks, in the order of the network's places.
+    pub fn join(&self, trunks: &[OwnedFd]) -> Result<(), Error> {
+        if trunks.is_empty() {
+            return Ok(());
+        }
+        let files: Vec<_> = trunks.iter().map(AsFd::as_fd).collect();
+        self.order(&Order::Join, &files)
     }
 
     fn order(&self, order: &Order, files: &[BorrowedFd<'_>]) -> Result<(), Error> {
@@ -210,13 +222,16 @@ fn obey(keeper: &Seqpacket) -> io::Result<()> {
 
 /// The cable of the container's interface, and what is at its other end.
 fn take_orders(keeper: &Seqpacket) -> io::Result<Option<(OwnedFd, Setup)>> {
-    let (mut doors, mut attempts) = (Vec::new(), None);
+    let (mut doors, mut attempts, mut trunks) = (Vec::new(), None, Vec::new());
     while let Some(Message { bytes, mut files }) = keeper.receive()? {
         match serde_json::from_slice(&bytes)? {
             Order::Listen => doors.extend(files),
             Order::Note => attempts = files.pop(),
+            Order::Join => trunks.extend(files),
             Order::Begin(network) => {
-                let both = files.pop().zip(Setup::new(network, doors, attempts));
+                let both = files
+                    .pop()
+                    .zip(Setup::new(network, doors, attempts, trunks));
                 return Ok(Some(both.ok_or_else(|| {
                     io::Error::other("it was ordered without its files")
                 })?));

@@ -42,6 +42,7 @@ pub mod syscalls;
 mod tenant;
 mod wall;
 
+pub use confine::confine_switch;
 pub use enter::{Entered, enter};
 pub use error::Error;
 pub use far_end::{FAR_END_VERB, FarEnd, serve as serve_far_end};

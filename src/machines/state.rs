@@ -18,8 +18,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::health::Health;
-use crate::spec::Published;
 use crate::spec::time::Nanoseconds;
+use crate::spec::{Published, Seat};
 
 /// In one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -88,6 +88,9 @@ pub struct State {
     /// Ports of the host's that lead to it, while it runs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Published>,
+    /// Its places on networks, while it runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub seats: Vec<Seat>,
     /// Why it did not start, or was lost.
     pub error: String,
     /// How often it was started again by itself.
@@ -112,6 +115,7 @@ impl State {
         }
         self.status = Status::Exited;
         self.pid = 0;
+        self.seats.clear();
         self.finished = self.finished.max(self.started);
         LOST.clone_into(&mut self.error);
         self

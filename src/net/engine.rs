@@ -5,6 +5,7 @@ mod departures;
 mod metering;
 mod names;
 mod refusals;
+mod trunks;
 mod visitors;
 
 pub use visitors::{Door, Visit};
@@ -20,12 +21,13 @@ use std::time::{Duration, Instant};
 use super::attempts::{Attempts, Line, Tried};
 use super::dns::Names;
 use super::flows::{Flows, Id, Key, Kind, MOST_FLOWS, NewFlow};
-use super::link::{Frame, MTU, Peer};
+use super::link::{Frame, MTU, Peer, Unsummed};
 use super::meter::Meter;
-use super::plan::{self, DNS_PORT, GATEWAY_MAC};
+use super::plan::{DNS_PORT, GATEWAY_MAC, Plan};
 use super::policy::{Policy, refused};
 use super::poller::Poller;
 use super::tcp::{Limits, MOST_BUFFERED};
+use super::trunk::Trunk;
 use super::wire::{
     self, Addressed, IPV4_LEN, IPV6_LEN, Mac, Parsed, Refusal, TCP_LEN, Tcp, icmp_type,
 };
@@ -55,10 +57,20 @@ pub struct Setup {
     pub doors: Vec<Door>,
     /// Where is written what the guest tries to reach.
     pub attempts: Option<File>,
+    /// Networks that it is on.
+    pub trunks: Vec<Trunk>,
 }
 
 /// A user-mode network.
 pub struct Network {
+    /// Who is who.
+    plan: Plan,
+    /// The networks that the guest is on.
+    trunks: Vec<Trunk>,
+    /// Whether members of those are heard next, before the world.
+    members_turn: bool,
+    /// Whose members are heard first.
+    first_heard: usize,
     /// Whom the guest may reach.
     pub(super) policy: Policy,
     /// What it tried.
@@ -119,10 +131,15 @@ impl Network {
             .connections
             .unwrap_or(MOST_FLOWS)
             .min(MOST_FLOWS);
+        let seats = setup.trunks.iter().map(|trunk| trunk.seat.clone());
         let network = Self {
+            plan: Plan::new(seats.collect()),
+            policy: Policy::new(trunks::reach_of(&setup.trunks, setup.egress)),
+            trunks: setup.trunks,
+            members_turn: false,
+            first_heard: 0,
             meter: Meter::new(&setup.limits, Instant::now()),
             short: [const { Vec::new() }; 2],
-            policy: Policy::new(setup.egress),
             attempts: Attempts::new(setup.attempts),
             names: Names::new(setup.servers, setup.hosts),
             poller: Poller::new()?,
@@ -138,6 +155,7 @@ impl Network {
             random: Sequence::default(),
         };
         network.open_doors()?;
+        network.watch_trunks()?;
         Ok(network)
     }
 
@@ -188,7 +206,7 @@ impl Network {
 
     /// Where the guest's packets to `peer` go, if anywhere, and the line of that, if it is written down.
     fn reach(&mut self, key: &Key, now: Instant) -> Result<Way, Barred> {
-        if plan::is_gateway(key.peer.ip()) {
+        if self.plan.is_gateway(key.peer.ip()) {
             // Where names are guarded, nobody asks for them by streams, into which nobody looks.
             let is_open = key.carrier == Carrier::Udp || !self.policy.guards_names();
             if key.peer.port() != DNS_PORT || !is_open {
@@ -304,8 +322,11 @@ fn reply_kind(address: IpAddr) -> u8 {
 }
 
 impl Peer for Network {
-    fn take(&mut self, frame: &[u8]) {
+    fn take(&mut self, frame: &[u8], unsummed: Option<Unsummed>) {
         let now = Instant::now();
+        if self.pass_to_member(frame, unsummed) {
+            return;
+        }
         match wire::parse(frame) {
             Some(Parsed::Arp(asked)) => self.answer_arp(&asked),
             Some(Parsed::Ip(packet)) => self.take_packet(&packet, now),
@@ -321,12 +342,18 @@ impl Peer for Network {
                 *frame = reply;
                 return true;
             }
+            if (std::mem::take(&mut self.members_turn) || self.ready.is_empty())
+                && self.hear_members(frame)
+            {
+                return true;
+            }
             let Some(id) = self.ready.front().copied() else {
                 self.attempts.flush(now);
                 return false;
             };
             let served = self.serve(id, frame, now);
             if self.settle(id, served) {
+                self.members_turn = true;
                 return true;
             }
         }
@@ -341,6 +368,12 @@ impl Peer for Network {
         loop {
             let ready = self.poller.take()?;
             for ready in &ready {
+                if let Some(number) = trunks::number_of(ready.token) {
+                    if let Some(trunk) = self.trunks.get_mut(number) {
+                        trunk.wake(ready.readable, ready.writable);
+                    }
+                    continue;
+                }
                 if let Some(door) = visitors::door_of(ready.token) {
                     self.knock(door);
                     continue;

@@ -56,8 +56,9 @@ impl Frame {
 
 /// What is at the other end of the guest's cable.
 pub trait Peer: Send {
-    /// Takes a frame of the guest: whatever it is, it changes nothing but what a frame may change.
-    fn take(&mut self, frame: &[u8]);
+    /// Takes a frame of the guest: whatever it is, it changes nothing but what a frame may change. `unsummed` is the
+    /// checksum that the guest left to us.
+    fn take(&mut self, frame: &[u8], unsummed: Option<Unsummed>);
     /// Puts the next frame for the guest into `frame`; false when there is none now.
     fn give(&mut self, frame: &mut Frame) -> bool;
     /// Readable when the host has something for [`Peer::poll`].

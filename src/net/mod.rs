@@ -29,14 +29,16 @@ mod plan;
 mod policy;
 mod poller;
 mod setup;
+pub mod switch;
 mod tcp;
+mod trunk;
 mod udp;
 mod wire;
 
 pub use engine::{Door, Network, Setup};
 pub use flows::MOST_FLOWS;
 pub use link::{ETHERNET_LEN, FRAME_LEN, Frame, MTU, Peer, Unsummed};
-pub use plan::{GATEWAY_V4, GATEWAY_V6, GUEST_MAC, GUEST_V4, GUEST_V6, PREFIX_V4, PREFIX_V6};
+pub use plan::{GUEST_MAC, Plan};
 
 #[cfg(test)]
 mod tests;

@@ -1,24 +1,29 @@
-//! Who is who on a guest's cable. The same for every guest: no two of them share one.
+//! Who is who on a guest's cable. The same for every guest that is on no network: no two of them share one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::wire::Mac;
+use crate::spec::{Seat, Subnets};
 
-/// The network's end: what the guest sends everything to, and where names are resolved. Four addresses of
-/// a private range (RFC 1918) are all that is taken from the guest's view of the host's networks.
-pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(10, 117, 107, 1);
+/// Four addresses of a private range (RFC 1918), which are all that is taken from the guest's view of the host's
+/// networks, and the bits of the network's part. The first is the network's end: what the guest sends everything to, and
+/// where names are resolved.
+const NETWORK_V4: Ipv4Addr = Ipv4Addr::new(10, 117, 107, 0);
+const PREFIX_V4: u8 = 30;
 /// The guest.
 pub const GUEST_V4: Ipv4Addr = Ipv4Addr::new(10, 117, 107, 2);
-/// Bits of the network's part of an address.
-pub const PREFIX_V4: u8 = 30;
 
 /// The same in IPv6: a unique local range (RFC 4193), so that a guest prefers IPv4 where it has a choice
 /// (RFC 6724, 2.1), which every host has.
-pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd68, 0x7573, 0x6b00, 0, 0, 0, 0, 1);
+const NETWORK_V6: Ipv6Addr = Ipv6Addr::new(0xfd68, 0x7573, 0x6b00, 0, 0, 0, 0, 0);
 /// The guest.
 pub const GUEST_V6: Ipv6Addr = Ipv6Addr::new(0xfd68, 0x7573, 0x6b00, 0, 0, 0, 0, 2);
-/// Bits of the network's part of an address.
-pub const PREFIX_V6: u8 = 64;
+
+/// The network's end, for tests.
+#[cfg(test)]
+pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(10, 117, 107, 1);
+#[cfg(test)]
+pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd68, 0x7573, 0x6b00, 0, 0, 0, 0, 1);
 
 /// Ethernet addresses, locally administered: `jhusk` and a number.
 pub const GATEWAY_MAC: Mac = [0x6a, b'h', b'u', b's', b'k', 1];
@@ -28,20 +33,101 @@ pub const GUEST_MAC: Mac = [0x6a, b'h', b'u', b's', b'k', 2];
 /// Where names are resolved (RFC 1035, 4.2).
 pub const DNS_PORT: u16 = 53;
 
-/// Whether `address` is the network's own.
-pub fn is_gateway(address: IpAddr) -> bool {
-    address == GATEWAY_V4 || address == GATEWAY_V6
+/// Who is who on one guest's cable: its places on networks, of which the first is where everything else goes to; or the one
+/// place that each guest has that is on none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    seats: Vec<Seat>,
 }
 
-/// Whether `address` is the guest's.
-pub fn is_guest(address: IpAddr) -> bool {
-    address == GUEST_V4 || address == GUEST_V6
+impl Default for Plan {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
 }
 
-/// The network's own address of the version that `address` is of.
-pub fn gateway_for(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => GATEWAY_V4.into(),
-        IpAddr::V6(_) => GATEWAY_V6.into(),
+impl Plan {
+    /// That of a guest with these places.
+    pub fn new(mut seats: Vec<Seat>) -> Self {
+        if seats.is_empty() {
+            seats.push(alone());
+        }
+        Self { seats }
+    }
+
+    /// The places, the first one first.
+    pub fn seats(&self) -> &[Seat] {
+        &self.seats
+    }
+
+    /// Whether `address` is the network's own.
+    pub fn is_gateway(&self, address: IpAddr) -> bool {
+        self.seats.iter().any(|seat| seat.is_gateway(address))
+    }
+
+    /// Whether `address` is the guest's.
+    pub fn is_guest(&self, address: IpAddr) -> bool {
+        self.seats.iter().any(|seat| seat.is_own(address))
+    }
+
+    /// Whether `address` is somewhere on the cable.
+    pub fn holds(&self, address: IpAddr) -> bool {
+        self.seats.iter().any(|seat| seat.subnets.holds(address))
+    }
+
+    /// The network's own address for who has the guest's address `own`.
+    pub fn gateway_for(&self, own: IpAddr) -> IpAddr {
+        let seat = self.seats.iter().find(|seat| seat.is_own(own));
+        let (v4, v6) = seat.unwrap_or(self.first()).subnets.gateway();
+        match own {
+            IpAddr::V4(_) => v4.into(),
+            IpAddr::V6(_) => v6.into(),
+        }
+    }
+
+    /// The guest's first address.
+    pub fn guest_v4(&self) -> Ipv4Addr {
+        self.first().v4
+    }
+
+    /// The network's own there.
+    pub fn gateway_v4(&self) -> Ipv4Addr {
+        self.first().subnets.gateway().0
+    }
+
+    fn first(&self) -> &Seat {
+        self.seats.first().expect("there is always one")
+    }
+}
+
+/// The place of a guest that is on no network.
+fn alone() -> Seat {
+    Seat {
+        network: String::new(),
+        id: String::new(),
+        subnets: Subnets {
+            v4: NETWORK_V4,
+            bits: PREFIX_V4,
+            v6: NETWORK_V6,
+        },
+        v4: GUEST_V4,
+        v6: GUEST_V6,
+        internal: false,
+        aliases: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_on_no_network_has_the_place_that_all_such_have() {
+        let plan = Plan::default();
+        assert!(plan.is_guest(GUEST_V4.into()) && plan.is_guest(GUEST_V6.into()));
+        assert!(plan.is_gateway(GATEWAY_V4.into()) && plan.is_gateway(GATEWAY_V6.into()));
+        assert!(!plan.is_guest(GATEWAY_V4.into()) && !plan.is_gateway(GUEST_V6.into()));
+        assert_eq!((plan.guest_v4(), plan.gateway_v4()), (GUEST_V4, GATEWAY_V4));
+        assert_eq!(plan.gateway_for(GUEST_V6.into()), IpAddr::V6(GATEWAY_V6));
     }
 }

@@ -6,19 +6,22 @@ use std::os::fd::OwnedFd;
 
 use super::engine::{Door, Setup};
 use super::plan::DNS_PORT;
+use super::trunk::Trunk;
 use crate::spec::VmNetwork;
 
 impl Setup {
-    /// That of `network`, whose doors have these `sockets`, and a file for what is tried; `None` where there are not
-    /// as many sockets.
+    /// That of `network`, whose doors have these `sockets`, a file for what is tried, and a socket for each place on
+    /// a network; `None` where there are not as many sockets.
     pub fn new(
         network: VmNetwork,
         sockets: Vec<OwnedFd>,
         attempts: Option<OwnedFd>,
+        trunks: Vec<OwnedFd>,
     ) -> Option<Self> {
-        if sockets.len() != network.doors.len() {
+        if sockets.len() != network.doors.len() || trunks.len() != network.seats.len() {
             return None;
         }
+        let trunks = network.seats.into_iter().zip(trunks);
         let servers = network.resolvers.into_iter();
         let doors = sockets.into_iter().zip(network.doors);
         let door = |(socket, (guest, transport))| Door {
@@ -33,6 +36,9 @@ impl Setup {
             hosts: network.hosts,
             doors: doors.map(door).collect(),
             attempts: attempts.map(File::from),
+            trunks: trunks
+                .map(|(seat, socket)| Trunk::new(seat, socket))
+                .collect(),
         })
     }
 }

@@ -4,6 +4,7 @@
 mod guest;
 mod hostile;
 mod limits;
+mod members;
 mod names;
 mod streams;
 mod visits;

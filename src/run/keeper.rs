@@ -26,7 +26,7 @@ use rustix::process::{Signal as KernelSignal, set_parent_process_death_signal, s
 use serde::{Deserialize, Serialize};
 
 use super::life::{Life, needs_supervisor, register};
-use super::{Error, find, run_once};
+use super::{Error, find, networks, run_once};
 use crate::image::{Image, Store};
 use crate::machines::{Control, Held, Id, Lock, Machines, Reply, Request, State, Status};
 use crate::spec::{
@@ -97,6 +97,7 @@ pub fn machines() -> Result<Machines, Error> {
 /// Makes the machine of `request`, and does not start it.
 pub fn create(reference: &str, mut request: RunRequest) -> Result<Held, Error> {
     make_absolute(&mut request)?;
+    networks::check(&request.networks)?;
     let id = Id::random()?;
     let kept = request.clone();
     let (_, image, spec) = find(reference, request, id.short(), &mut Timeline::start())?;

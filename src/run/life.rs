@@ -24,7 +24,7 @@ use crate::machines::{
     Stream,
 };
 use crate::spec::sentence::sentence;
-use crate::spec::{Published, Restart, RunRequest, RunSpec, Signal, Written, time};
+use crate::spec::{Published, Restart, RunRequest, RunSpec, Seat, Signal, Written, time};
 use crate::sys::lock::lock;
 
 /// One run of a machine.
@@ -241,13 +241,16 @@ fn describe_end(state: &mut State, result: &Result<Outcome, Error>, ran: bool) -
     state.exit_code = status;
     state.pid = 0;
     state.ports.clear();
+    state.seats.clear();
     status
 }
 
 impl Watch {
-    /// Notes which ports of the host's lead to the machine.
-    pub fn publish(&self, ports: Vec<Published>) {
-        lock(&self.0.state).ports = ports;
+    /// Notes which ports of the host's lead to the machine, and where it is on networks.
+    pub fn publish(&self, ports: Vec<Published>, seats: Vec<Seat>) {
+        let mut state = lock(&self.0.state);
+        state.ports = ports;
+        state.seats = seats;
     }
 
     /// Makes the machine reachable.

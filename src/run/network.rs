@@ -9,15 +9,14 @@ use husk_init::job::{Addresses, GuestFile, Interface};
 
 use super::tap;
 use crate::container::{Entered, FarEnd};
-use crate::net::{
-    GATEWAY_V4, GATEWAY_V6, GUEST_MAC, GUEST_V4, GUEST_V6, MTU, PREFIX_V4, PREFIX_V6,
-};
+use crate::net::{GUEST_MAC, MTU, Plan};
 use crate::run;
 use crate::run::life::Life;
+use crate::run::networks::{self, Reserved};
 use crate::spec::sentence::sentence;
 use crate::spec::{
-    MOST_PUBLISHED, Missing, Network, Networking, Published, RunRequest, RunSpec, Transport,
-    VmNetwork, parse_publish,
+    MOST_PUBLISHED, Missing, Network, Networking, PREFIX_V6, Published, RunRequest, RunSpec, Seat,
+    Transport, VmNetwork, parse_publish,
 };
 use crate::timeline::Timeline;
 
@@ -44,12 +43,15 @@ pub struct Found {
     pub doors: Vec<OwnedFd>,
     /// Where they are.
     pub published: Vec<Published>,
+    /// Its places on networks.
+    pub seats: Vec<Seat>,
 }
 
 /// What of a container's network is the host's: made while this process is in it.
 #[derive(Debug)]
 pub struct Outside {
     far_end: FarEnd,
+    reserved: Reserved,
     doors: Vec<OwnedFd>,
     published: Vec<Published>,
 }
@@ -59,6 +61,8 @@ pub struct Outside {
 pub struct Joined {
     /// Where its ports are.
     pub published: Vec<Published>,
+    /// Its places on networks.
+    pub seats: Vec<Seat>,
     /// What the workload tries to reach.
     pub attempts: Option<File>,
 }
@@ -82,6 +86,7 @@ impl Outside {
         let opened: Result<Vec<_>, _> = wanted.iter().map(open).collect();
         let (doors, published) = opened?.into_iter().unzip();
         Ok(Some(Self {
+            reserved: networks::reserve(&request.networks)?,
             far_end: FarEnd::start()?,
             doors,
             published,
@@ -97,17 +102,24 @@ impl Outside {
         life: &Life,
         note: impl FnOnce(Missing),
     ) -> Result<Joined, run::Error> {
-        let Some(interface) = interface(&spec.networking) else {
+        if spec.networking.network == Network::None {
+            return Ok(Joined::default());
+        }
+        let taken = self.reserved.take(life.id(), &spec.name)?;
+        let Some(interface) = interface(&spec.networking, &taken.seats) else {
             return Ok(Joined::default());
         };
         match entered.make_interface(&interface) {
             Ok(tap) => {
                 let attempts = life.begin_attempts()?;
                 self.far_end.note(&attempts)?;
-                self.far_end.begin(&tap, describe(spec), &self.doors)?;
+                self.far_end.join(&taken.trunks)?;
+                let network = describe(spec, &taken.seats);
+                self.far_end.begin(&tap, network, &self.doors)?;
                 entered.network = Some(self.far_end);
                 Ok(Joined {
                     published: self.published,
+                    seats: taken.seats,
                     attempts: Some(attempts),
                 })
             }
@@ -124,9 +136,9 @@ impl Outside {
     }
 }
 
-/// Finds the network of `spec`, whose files tell the guest of it, and opens its ports or plugs it in. `id` is the
-/// machine's.
-pub fn find(spec: &mut RunSpec, id: &str) -> Result<Found, run::Error> {
+/// Finds the network of `spec`, whose files tell the guest of it and of its places, and opens its ports or plugs it in. `id`
+/// is the machine's.
+pub fn find(spec: &mut RunSpec, seats: Vec<Seat>, id: &str) -> Result<Found, run::Error> {
     if let Some(link) = &spec.networking.link {
         let plugged = tap::plug(&link.end)?;
         tap::tell_guest(&mut spec.files, &spec.hostname, link);
@@ -141,13 +153,14 @@ pub fn find(spec: &mut RunSpec, id: &str) -> Result<Found, run::Error> {
     }
     let opened: Result<Vec<_>, _> = spec.networking.published.iter().map(open).collect();
     let (doors, published) = opened?.into_iter().unzip();
-    let network = describe(spec);
+    let network = describe(spec, &seats);
     Ok(Found {
         network: Some(network),
-        interface: interface(&spec.networking),
+        interface: interface(&spec.networking, &seats),
         tap: None,
         doors,
         published,
+        seats,
     })
 }
 
@@ -170,10 +183,11 @@ fn open(published: &Published) -> Result<(OwnedFd, Published), run::Error> {
     Ok((socket, Published { host, ..*published }))
 }
 
-fn describe(spec: &mut RunSpec) -> VmNetwork {
+fn describe(spec: &mut RunSpec, seats: &[Seat]) -> VmNetwork {
     // A host without the file has a resolver on its loopback (resolv.conf(5)).
     let resolv_conf = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
-    tell_guest(&mut spec.files, &spec.hostname, &resolv_conf);
+    let plan = Plan::new(seats.to_vec());
+    tell_guest(&mut spec.files, &plan, &spec.hostname, &resolv_conf);
     let hosts = fs::read_to_string(HOSTS).unwrap_or_default();
     let egress = spec.networking.egress.clone();
     let told = egress.rules.iter().map(|rule| rule.to_string().len() + 3);
@@ -185,6 +199,7 @@ fn describe(spec: &mut RunSpec) -> VmNetwork {
         egress,
         limits: spec.networking.limits,
         doors: published.map(|one| (one.guest, one.transport)).collect(),
+        seats: seats.to_vec(),
     }
 }
 
@@ -199,30 +214,47 @@ fn shorten(mut hosts: String, most: usize) -> String {
     hosts
 }
 
-/// The guest's place on it.
-fn interface(networking: &Networking) -> Option<Interface> {
-    (networking.network == Network::User).then(|| Interface {
+/// The guest's place on it, or its places.
+fn interface(networking: &Networking, seats: &[Seat]) -> Option<Interface> {
+    if networking.network != Network::User {
+        return None;
+    }
+    let plan = Plan::new(seats.to_vec());
+    let (first, others) = plan.seats().split_first()?;
+    let others = others.iter().flat_map(addresses);
+    let [v4, v6] = addresses(first);
+    Some(Interface {
         required: networking.asked,
         mac: GUEST_MAC,
         mtu: MTU,
-        v4: Some(Addresses {
-            own: GUEST_V4.octets().to_vec(),
-            gateway: GATEWAY_V4.octets().to_vec(),
-            prefix: PREFIX_V4,
-        }),
-        v6: Some(Addresses {
-            own: GUEST_V6.octets().to_vec(),
-            gateway: GATEWAY_V6.octets().to_vec(),
-            prefix: PREFIX_V6,
-        }),
+        v4: Some(v4),
+        v6: Some(v6),
+        others: others.collect(),
     })
+}
+
+/// What a place is, for init.
+fn addresses(seat: &Seat) -> [Addresses; 2] {
+    let (gateway_v4, gateway_v6) = seat.subnets.gateway();
+    [
+        Addresses {
+            own: seat.v4.octets().to_vec(),
+            gateway: gateway_v4.octets().to_vec(),
+            prefix: seat.subnets.bits,
+        },
+        Addresses {
+            own: seat.v6.octets().to_vec(),
+            gateway: gateway_v6.octets().to_vec(),
+            prefix: PREFIX_V6,
+        },
+    ]
 }
 
 /// Names are resolved by the gateway, with the host's own search list and options; the guest's name is its
 /// address on the network.
-fn tell_guest(files: &mut [GuestFile], hostname: &str, resolv_conf: &str) {
-    fill_resolv_conf(files, &[GATEWAY_V4.into()], resolv_conf);
-    name_guest(files, hostname, GUEST_V4.into());
+fn tell_guest(files: &mut [GuestFile], plan: &Plan, hostname: &str, resolv_conf: &str) {
+    fill_resolv_conf(files, &[plan.gateway_v4().into()], resolv_conf);
+    name_guest(files, hostname, plan.guest_v4().into());
 }
 
 /// The guest's resolvers are `servers`, its search list and options those of the host's `resolv_conf`.
@@ -304,6 +336,7 @@ mod tests {
         ];
         tell_guest(
             &mut files,
+            &Plan::default(),
             "box",
             "nameserver 1.1.1.1\nsearch a b\noptions ndots:2\n",
         );

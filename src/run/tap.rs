@@ -157,6 +157,7 @@ pub fn interface(link: &HostLink, mtu: u16, id: &str) -> Interface {
         mtu: link.mtu.unwrap_or(mtu),
         v4: link.v4.map(addresses),
         v6: link.v6.map(addresses),
+        others: Vec::new(),
     }
 }
 

@@ -9,6 +9,7 @@ use super::cpus::Cpus;
 use super::egress::EgressPolicy;
 use super::mounts::Owner;
 use super::network::{NetLimits, Transport};
+use super::networks::Seat;
 use super::rates::DeviceRates;
 
 /// One run of bytes of the stitched disk: the whole of a file, padded with zeros to `len`.
@@ -55,6 +56,8 @@ pub struct VmNetwork {
     pub hosts: String,
     /// Ports of the machine's that the host listens for; the machine's process gets the sockets, in this order.
     pub doors: Vec<(u16, Transport)>,
+    /// Its places on networks; the machine's process gets the sockets, in this order.
+    pub seats: Vec<Seat>,
 }
 
 /// A machine: what the VMM needs to know to build it, apart from the open files.

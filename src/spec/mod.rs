@@ -23,6 +23,7 @@ mod machine;
 mod mounts;
 mod near;
 mod network;
+mod networks;
 mod places;
 mod rates;
 mod request;
@@ -54,6 +55,9 @@ pub use near::nearest;
 pub use network::{
     MOST_PUBLISHED, NetLimits, Network, Networking, Published, Transport, parse_network,
     parse_publish,
+};
+pub use networks::{
+    Joining, PREFIX_V6, Seat, Subnets, check_joinings, check_network_name, parse_subnet,
 };
 pub use rates::{DeviceRate, DeviceRates, RateWords};
 pub use request::{EnvWord, Probe, RunRequest};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::egress::EgressPolicy;
 use super::host_link::{HostLink, is_host_link};
+use super::networks::Joining;
 use super::units::parse_size;
 
 /// Which network a machine has.
@@ -69,6 +70,8 @@ pub struct Networking {
     pub egress: EgressPolicy,
     /// How much of that.
     pub limits: NetLimits,
+    /// Networks on which it reaches other machines.
+    pub joinings: Vec<Joining>,
     /// Which of its ports are reached by ports of the host's.
     pub published: Vec<Published>,
 }
@@ -76,13 +79,13 @@ pub struct Networking {
 /// Most ports of one machine.
 pub const MOST_PUBLISHED: usize = 256;
 
-/// `--network`: `none`, `user`, or a place on a network of the host's, which is looked into later.
-pub fn parse_network(text: &str) -> Result<Network, String> {
+/// `--network`: `none`, `user`, or a place on a network of the host's, which is looked into later. Nothing for what is the
+/// name of a network of machines.
+pub fn parse_network(text: &str) -> Option<Network> {
     match text {
-        "none" => Ok(Network::None),
-        "user" => Ok(Network::User),
-        text if is_host_link(text) => Ok(Network::Host(text.to_owned())),
-        _ => Err("write none, user, tap=NAME or bridge=NAME".to_owned()),
+        "none" => Some(Network::None),
+        "user" => Some(Network::User),
+        text => is_host_link(text).then(|| Network::Host(text.to_owned())),
     }
 }
 

@@ -10,6 +10,7 @@ use super::container::Wall;
 use super::health::HealthRequest;
 use super::lifecycle::Lifecycle;
 use super::network::Network;
+use super::networks::Joining;
 use super::rates::RateWords;
 use super::{size, words};
 
@@ -113,6 +114,9 @@ pub struct RunRequest {
     /// Which network; the machine's own when nobody says.
     #[serde(skip_serializing_if = "is_default")]
     pub network: Option<Network>,
+    /// Networks on which it reaches other machines; the first one's gateway is its own.
+    #[serde(skip_serializing_if = "is_default")]
+    pub networks: Vec<Joining>,
     /// Whom it reaches: words and rules, as typed.
     #[serde(
         deserialize_with = "one_or_several",

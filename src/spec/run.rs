@@ -20,6 +20,7 @@ use super::network::{
     MOST_PUBLISHED, NetLimits, Network, Networking, Published, parse_bytes, parse_connections,
     parse_exposed, parse_publish, parse_rate,
 };
+use super::networks::check_joinings;
 use super::places::Places;
 use super::rates::DeviceRates;
 use super::request::{Probe, RunRequest};
@@ -210,6 +211,12 @@ fn collect_network(
     let limits = collect_limits(request, problems);
     let is_used = limits != NetLimits::default() || !request.egress.is_empty() || publishes;
     let contradiction = match &network {
+        Network::None if !request.networks.is_empty() => {
+            Some("--network none is no network at all: leave it, or the others, away")
+        }
+        Network::Host(_) if !request.networks.is_empty() => Some(
+            "--network: a machine has a place on a network of the host's, or on those of machines",
+        ),
         Network::None if is_used => {
             Some("--egress, --publish and --net-… need a network: leave --network none away")
         }
@@ -220,14 +227,17 @@ fn collect_network(
         _ => None,
     };
     problems.0.extend(contradiction.map(str::to_owned));
+    problems.0.extend(check_joinings(&request.networks));
     Networking {
         asked: request
             .network
             .as_ref()
             .is_some_and(|one| *one != Network::None)
-            || is_used,
+            || is_used
+            || !request.networks.is_empty(),
         network,
         link,
+        joinings: request.networks.clone(),
         egress,
         limits,
         published,

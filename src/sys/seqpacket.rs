@@ -9,7 +9,7 @@ use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
-    accept_with, bind, connect, listen, recvmsg, send, sendmsg, socket_with, socketpair,
+    accept_with, bind, connect, listen, recv, recvmsg, send, sendmsg, socket_with, socketpair,
 };
 use rustix::process::Pid;
 
@@ -48,6 +48,19 @@ impl Listener {
     pub fn accept(&self) -> io::Result<Seqpacket> {
         let fd = accept_with(&self.fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
         Ok(Seqpacket { fd })
+    }
+}
+
+impl From<OwnedFd> for Listener {
+    /// One that another process made and handed over.
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+}
+
+impl From<Listener> for OwnedFd {
+    fn from(listener: Listener) -> Self {
+        listener.fd
     }
 }
 
@@ -135,6 +148,19 @@ impl Seqpacket {
         }
         send(&self.fd, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
         Ok(())
+    }
+
+    /// Takes one message without its files into `space`, if it is there now; how long it is, or `None` when the other
+    /// end is closed. One that is longer than `space` is an error.
+    pub fn take(&self, space: &mut [u8]) -> io::Result<Option<usize>> {
+        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+        match recv(&self.fd, &mut *space, flags) {
+            Ok((_, 0)) => Ok(None),
+            Ok((_, len)) if len > space.len() => Err(io::ErrorKind::InvalidData.into()),
+            Ok((_, len)) => Ok(Some(len)),
+            Err(rustix::io::Errno::INTR) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// Waits for one message; `None` when the other end is closed.

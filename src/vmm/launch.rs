@@ -88,6 +88,15 @@ impl Launched {
         self.order(&Order::Note, &[attempts.as_fd()])
     }
 
+    /// Hands over the connections to the switches of its networks, in the order of the spec's.
+    pub fn join(&self, trunks: &[OwnedFd]) -> Result<(), Error> {
+        if trunks.is_empty() {
+            return Ok(());
+        }
+        let files: Vec<_> = trunks.iter().map(AsFd::as_fd).collect();
+        self.order(&Order::Join, &files)
+    }
+
     /// Opens what the machine of `spec` needs, and has it built. `halted` is told when the guest halts.
     pub fn build(
         self,

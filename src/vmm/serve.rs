@@ -72,6 +72,7 @@ fn run_machine(uplink: &Arc<Seqpacket>) -> Result<Stopped, Error> {
         doors,
         attempts,
         tap,
+        trunks,
     } = take_build(uplink)?;
     let connector = Uplink::new(Arc::clone(uplink));
     let left = Arc::clone(&connector.left);
@@ -81,7 +82,7 @@ fn run_machine(uplink: &Arc<Seqpacket>) -> Result<Stopped, Error> {
         ..sort_files(&spec, (first, vm), files, Box::new(connector))?
     };
     if let Some(network) = spec.network.clone() {
-        parts.network = Some(Setup::new(network, doors, attempts).ok_or_else(misordered)?);
+        parts.network = Some(Setup::new(network, doors, attempts, trunks).ok_or_else(misordered)?);
     }
     let tell = |report| uplink::send(uplink, &report, &[]).map_err(Error::Process);
     let machine = build(&spec, parts, tell)?;
@@ -100,18 +101,20 @@ struct Ordered {
     doors: Vec<OwnedFd>,
     attempts: Option<OwnedFd>,
     tap: Option<OwnedFd>,
+    trunks: Vec<OwnedFd>,
 }
 
-/// The order to build, its files, and those of shares and networks, which come before it.
+/// The order to build, its files, and those of shares, ports, attempts and networks, which come before it.
 fn take_build(uplink: &Seqpacket) -> Result<Ordered, Error> {
-    let (mut shares, mut doors, mut attempts) = (Vec::new(), Vec::new(), None);
-    let mut tap = None;
+    let (mut shares, mut doors, mut trunks) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut attempts, mut tap) = (None, None);
     loop {
         match next_order(uplink)? {
             (Order::Share, files) => shares.extend(files),
             (Order::Listen, files) => doors.extend(files),
             (Order::Note, files) => attempts = files.into_iter().next(),
             (Order::Plug, files) => tap = files.into_iter().next(),
+            (Order::Join, files) => trunks.extend(files),
             (Order::Build(spec), files) => {
                 return Ok(Ordered {
                     spec: *spec,
@@ -120,6 +123,7 @@ fn take_build(uplink: &Seqpacket) -> Result<Ordered, Error> {
                     doors,
                     attempts,
                     tap,
+                    trunks,
                 });
             }
             _ => return Err(misordered()),
@@ -190,6 +194,7 @@ fn watch(
                     | Order::Share
                     | Order::Listen
                     | Order::Note
+                    | Order::Join
                     | Order::Plug
                     | Order::Build(_) => break,
                 }

@@ -6,7 +6,8 @@
 //!    ├── Share + folders… ──────────────────────────▶ │   if there are any
 //!    ├── Listen + sockets… ─────────────────────────▶ │   if ports are published
 //!    ├── Note + file ───────────────────────────────▶ │   if there is a network of its own
-//!    ├── Plug + a cable ────────────────────────────▶ │   or one of the host's
+//!    ├── Join + connections… ───────────────────────▶ │   if it is on networks with other machines
+//!    ├── Plug + a cable ────────────────────────────▶ │   or if its network is one of the host's
 //!    ├── Build{spec} + console, kernel, disk… ──────▶ │
 //!    │ ◀──────────────── Loaded, Created, Built ──────┤   or Failed{text}
 //!    │ ◀──────────── Connected{port} + a socket ──────┤   once per connection of the guest
@@ -48,6 +49,9 @@ pub enum Order {
     Listen,
     /// Write what the guest tries to reach into this. File: one of the host's.
     Note,
+    /// Reach the other machines on the guest's networks by these. Files: connections to switches, in the order of the
+    /// places of the spec's network.
+    Join,
     /// Lead the guest's cable here. File: that of a TAP interface.
     Plug,
     /// Build and start this machine. Files: the console's pipe, the kernel, the initial RAM disk if

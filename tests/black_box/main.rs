@@ -29,6 +29,7 @@ mod streams;
 mod surface;
 mod tap;
 mod terminal;
+mod together;
 mod volumes;
 mod watched;
 mod words;

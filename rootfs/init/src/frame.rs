@@ -321,6 +321,11 @@ mod tests {
                     gateway: vec![1; 16],
                     prefix: 64,
                 }),
+                others: vec![Addresses {
+                    own: vec![10, 5, 0, 2],
+                    gateway: Vec::new(),
+                    prefix: 24,
+                }],
             }),
             probe: true,
             most_tasks: Some(100),

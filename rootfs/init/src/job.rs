@@ -49,6 +49,8 @@ pub struct Interface {
     pub v4: Option<Addresses>,
     /// In IPv6.
     pub v6: Option<Addresses>,
+    /// More of the machine's, whose networks are reached without a gateway.
+    pub others: Vec<Addresses>,
 }
 
 /// Addresses of one version of IP: 4 or 16 bytes each, as packets have them.
@@ -216,6 +218,7 @@ impl Interface {
                 addresses.write(out);
             }
         }
+        out.list(&self.others, |out, addresses| addresses.write(out));
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
@@ -225,6 +228,7 @@ impl Interface {
             mtu: from.u16()?,
             v4: Addresses::read_some(from)?,
             v6: Addresses::read_some(from)?,
+            others: from.list(Addresses::read)?,
         })
     }
 }

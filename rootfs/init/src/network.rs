@@ -17,6 +17,9 @@ pub const NAME: &CStr = c"eth0";
 const HEADER_LEN: usize = 16;
 const NUMBER: std::ops::Range<usize> = 8..12;
 
+/// Bytes of an address of IPv4.
+const V4_LEN: usize = 4;
+
 /// The number of a message whose failure is none; all others have 0.
 const OPTIONAL: u32 = 1;
 
@@ -68,11 +71,18 @@ fn set_up(index: libc::c_int, interface: &Interface) -> Result<()> {
     if let Some(v4) = &interface.v4 {
         messages.add_place(index, libc::AF_INET, v4);
     }
+    let is_v4 = |addresses: &&Addresses| addresses.own.len() == V4_LEN;
+    for addresses in interface.others.iter().filter(is_v4) {
+        messages.add_address(index, libc::AF_INET, addresses);
+    }
     netlink::request(&socket, &messages.0)?;
     first_error(&socket)?;
     if let Some(v6) = &interface.v6 {
         let mut messages = Messages::default();
         messages.add_place(index, libc::AF_INET6, v6);
+        for addresses in interface.others.iter().filter(|others| !is_v4(others)) {
+            messages.add_address(index, libc::AF_INET6, addresses);
+        }
         // A kernel without IPv6, or told to leave it alone, goes without.
         let _without = netlink::request(&socket, &messages.0);
     }

@@ -1,6 +1,6 @@
 //! Messages of the DNS (RFC 1035, 4): questions and what they are answered. Parsing is pure and total.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Bytes of a message's header, and of what follows a question's name (RFC 1035, 4.1).
 const HEADER_LEN: usize = 12;
@@ -9,9 +9,10 @@ const QUESTION_TAIL: usize = 4;
 /// Bytes of a record's head behind its name: type, class, lifetime, and how long it is.
 const RECORD_HEAD: usize = 10;
 
-/// Bits of a header's third and fourth byte: a response; more was to be said; recursion was wanted; recursion is
+/// Bits of a header's third and fourth byte: a response; of who knows it at first hand; more was to be said; recursion was wanted; recursion is
 /// available.
 const RESPONSE: u8 = 0x80;
+const AUTHORITATIVE: u8 = 0x04;
 const TRUNCATED: u8 = 0x02;
 const WANTED: u8 = 0x01;
 const AVAILABLE: u8 = 0x80;
@@ -29,6 +30,7 @@ pub enum Failure {
 
 /// Types of records, and the one class (RFC 1035, 3.2; RFC 3596).
 pub const TYPE_A: u16 = 1;
+pub const TYPE_PTR: u16 = 12;
 pub const TYPE_AAAA: u16 = 28;
 const CLASS_IN: u16 = 1;
 
@@ -100,28 +102,82 @@ impl Question {
         addresses: impl Iterator<Item = &'a IpAddr>,
         ttl: u32,
     ) -> Vec<u8> {
+        let contents = addresses.map(|address| match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        });
+        self.records(query, contents, ttl)
+    }
+
+    /// The same of names that are ours to give; with no address the name has none of the type, and nobody else is asked.
+    pub fn answer_own<'a>(
+        &self,
+        query: &[u8],
+        addresses: impl Iterator<Item = &'a IpAddr>,
+        ttl: u32,
+    ) -> Vec<u8> {
+        let mut message = self.answer(query, addresses, ttl);
+        message[2] |= AUTHORITATIVE;
+        message
+    }
+
+    /// An answer with the name of an address that is ours to give.
+    pub fn answer_name(&self, query: &[u8], name: &str, ttl: u32) -> Vec<u8> {
+        let labels = name.split('.').flat_map(|label| {
+            let len = u8::try_from(label.len()).unwrap_or(0);
+            let whole = &label.as_bytes()[..len.into()];
+            [&[len], whole].concat()
+        });
+        let content = labels.chain([0]).collect();
+        let mut message = self.records(query, [content].into_iter(), ttl);
+        message[2] |= AUTHORITATIVE;
+        message
+    }
+
+    /// An answer with one record for each of `contents`.
+    fn records(&self, query: &[u8], contents: impl Iterator<Item = Vec<u8>>, ttl: u32) -> Vec<u8> {
         /// A record's name: the question's, by its offset (RFC 1035, 4.1.4).
         const NAME: [u8; 2] = [0xc0, 12];
         let mut message = self.alone(query);
         message[2] |= RESPONSE;
         message[3] = AVAILABLE;
         let mut count = 0u16;
-        for address in addresses {
-            let octets = match address {
-                IpAddr::V4(address) => address.octets().to_vec(),
-                IpAddr::V6(address) => address.octets().to_vec(),
-            };
+        for content in contents {
             message.extend(NAME);
             message.extend(self.kind.to_be_bytes());
             message.extend(CLASS_IN.to_be_bytes());
             message.extend(ttl.to_be_bytes());
-            message.extend([0, if address.is_ipv4() { 4 } else { 16 }]);
-            message.extend(octets);
+            message.extend(u16::try_from(content.len()).unwrap_or(0).to_be_bytes());
+            message.extend(content);
             count += 1;
         }
         message[6..8].copy_from_slice(&count.to_be_bytes());
         message
     }
+}
+
+/// The address of which `name` is the reverse (RFC 1035, 3.5; RFC 3596, 2.5).
+pub fn reversed(name: &str) -> Option<IpAddr> {
+    if let Some(digits) = name.strip_suffix(".in-addr.arpa") {
+        let mut numbers: Vec<&str> = digits.split('.').collect();
+        numbers.reverse();
+        let address: Ipv4Addr = numbers.join(".").parse().ok()?;
+        return Some(address.into());
+    }
+    let digits = name.strip_suffix(".ip6.arpa")?.split('.');
+    let digits: Option<Vec<_>> = digits
+        .map(|digit| {
+            u128::from_str_radix(digit, 16)
+                .ok()
+                .filter(|_| digit.len() == 1)
+        })
+        .collect();
+    let digits = digits.filter(|digits| digits.len() == 32)?;
+    let address = digits
+        .iter()
+        .rev()
+        .fold(0, |address, digit| address << 4 | digit);
+    Some(Ipv6Addr::from(address).into())
 }
 
 /// The question of a response, and the records of its answer; `None` where they do not stand as they should.
@@ -325,6 +381,22 @@ pub mod tests {
         message[14] = b'.';
         let question = Question::asked(&message).unwrap();
         assert_eq!(question.name, "a\u{fffd}example.com");
+    }
+
+    #[test]
+    fn addresses_are_read_backwards() {
+        for (name, address) in [
+            ("2.128.117.10.in-addr.arpa", Some("10.117.128.2")),
+            ("128.117.10.in-addr.arpa", None),
+            ("x.128.117.10.in-addr.arpa", None),
+            ("1.0.ip6.arpa", None),
+            ("example.com", None),
+        ] {
+            let expected = address.map(|address| address.parse::<IpAddr>().unwrap());
+            assert_eq!(reversed(name), expected, "{name}");
+        }
+        let name = "2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa";
+        assert_eq!(reversed(name), Some("fd00:1::2".parse().unwrap()));
     }
 
     #[test]

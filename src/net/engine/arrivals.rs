@@ -11,7 +11,7 @@ use crate::net::dns::DnsFlow;
 use crate::net::echo::EchoFlow;
 use crate::net::flows::{Id, Key, Kind, NewFlow};
 use crate::net::host;
-use crate::net::plan::{self, DNS_PORT, GATEWAY_MAC};
+use crate::net::plan::{DNS_PORT, GATEWAY_MAC};
 use crate::net::tcp::TcpFlow;
 use crate::net::udp::UdpFlow;
 use crate::net::wire::{self, Arp, Body, Packet, Refusal, Tcp, flag, icmp_type};
@@ -21,7 +21,7 @@ impl Network {
     /// Every address on the cable but the guest's own is ours.
     pub(super) fn answer_arp(&mut self, asked: &Arp) {
         let target = IpAddr::V4(asked.target);
-        if !plan::is_guest(target) {
+        if !self.plan.is_guest(target) {
             self.reply(|frame| wire::write_arp(frame, GATEWAY_MAC, asked));
         }
     }
@@ -34,7 +34,7 @@ impl Network {
             return self.answer_neighbor(packet, payload);
         }
         // Nobody else is on this cable.
-        if !plan::is_guest(packet.source) || plan::is_guest(packet.target) {
+        if !self.plan.is_guest(packet.source) || self.plan.is_guest(packet.target) {
             return;
         }
         match packet.body {
@@ -61,7 +61,7 @@ impl Network {
             return;
         };
         let target = IpAddr::from(*target);
-        if !plan::is_guest(packet.source) || plan::is_guest(target) {
+        if !self.plan.is_guest(packet.source) || self.plan.is_guest(target) {
             return;
         }
         let mut answer = payload[..16].to_vec();
@@ -138,7 +138,7 @@ impl Network {
             guest: SocketAddr::new(packet.source, ports.0),
             peer: SocketAddr::new(packet.target, ports.1),
         };
-        let is_query = plan::is_gateway(key.peer.ip()) && key.peer.port() == DNS_PORT;
+        let is_query = self.plan.is_gateway(key.peer.ip()) && key.peer.port() == DNS_PORT;
         let mut payload = Cow::Borrowed(payload);
         if is_query {
             match self.ask(&payload, now) {
@@ -200,7 +200,7 @@ impl Network {
                 return None;
             }
         };
-        let opened = match plan::is_gateway(key.peer.ip()) {
+        let opened = match self.plan.is_gateway(key.peer.ip()) {
             true => DnsFlow::new(&self.names).map(Kind::Dns),
             false => host::connect_udp(target).map(|socket| Kind::Udp(UdpFlow::new(socket))),
         };
@@ -225,7 +225,7 @@ impl Network {
         if kind != echo_kind(packet.target) {
             return;
         }
-        if plan::is_gateway(packet.target) {
+        if self.plan.is_gateway(packet.target) {
             let at = addressed(packet.mac, packet.target, packet.source);
             let kind = (reply_kind(packet.target), 0);
             return self.reply(|frame| wire::write_icmp(frame, &at, kind, rest, payload));

@@ -28,6 +28,9 @@ impl Network {
                 false => Asked::On(None),
             };
         };
+        if let Some(answer) = self.answer_of_members(&question, query) {
+            return Asked::Answered(answer);
+        }
         let verdict = match self.meter.is_spent() {
             false => self.policy.judge_name(&question.name),
             true => refused(Why::Bytes),

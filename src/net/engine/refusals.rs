@@ -5,7 +5,7 @@ use std::io;
 use super::{Network, addressed, echo_kind, write_segment};
 use crate::net::flows::{Flow, Key, Kind};
 use crate::net::link::{ETHERNET_LEN, Frame};
-use crate::net::plan::{self, GATEWAY_MAC};
+use crate::net::plan::GATEWAY_MAC;
 use crate::net::wire::{self, Addressed, IPV6_LEN, Mac, Packet, Refusal, TCP_LEN, Tcp, flag};
 use crate::spec::Carrier;
 
@@ -13,7 +13,11 @@ impl Network {
     /// Says why a packet goes nowhere: with the beginning of it, so that its sender knows which.
     pub(super) fn refuse(&mut self, packet: &Packet<'_>, why: Refusal) {
         let quoted = &packet.whole[..packet.whole.len().min(IPV6_LEN + TCP_LEN)];
-        let at = addressed(packet.mac, plan::gateway_for(packet.source), packet.source);
+        let at = addressed(
+            packet.mac,
+            self.plan.gateway_for(packet.source),
+            packet.source,
+        );
         let kind = wire::refusal(packet.source, why);
         self.reply(|frame| wire::write_icmp(frame, &at, kind, [0; 4], quoted));
     }
@@ -46,7 +50,7 @@ impl Network {
                 wire::write_icmp(&mut original, &at, (kind, 0), [high, low, 0, 0], &[]);
             }
         }
-        let at = addressed(mac, plan::gateway_for(key.guest.ip()), key.guest.ip());
+        let at = addressed(mac, self.plan.gateway_for(key.guest.ip()), key.guest.ip());
         let kind = wire::refusal(key.guest.ip(), meaning(error));
         let quoted = &original.bytes[ETHERNET_LEN..];
         self.reply(|frame| wire::write_icmp(frame, &at, kind, [0; 4], quoted));

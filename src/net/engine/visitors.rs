@@ -14,7 +14,7 @@ use rustix::net::{RecvFlags, SendFlags, SocketFlags, acceptfrom_with, recvfrom, 
 
 use super::{MOST_REPLIES, Network, addressed};
 use crate::net::flows::{Id, Key, Kind, Moved, NewFlow};
-use crate::net::plan::{GATEWAY_V4, GUEST_MAC, GUEST_V4};
+use crate::net::plan::GUEST_MAC;
 use crate::net::policy;
 use crate::net::tcp::TcpFlow;
 use crate::net::wire;
@@ -45,7 +45,9 @@ pub fn token(door: usize) -> u64 {
     u64::try_from(door).expect("a usize has 64 bits") << 32
 }
 
-/// The door of a token, if it is one's.
+/// The door of a token, if it is one's; what is behind the last door is no flow's, either ([`trunks::token`]).
+///
+/// [`trunks::token`]: super::trunks::token
 pub fn door_of(token: u64) -> Option<usize> {
     let is_door = token & u64::from(u32::MAX) == 0;
     usize::try_from(token >> 32).ok().filter(|_| is_door)
@@ -92,7 +94,7 @@ impl Network {
             Err(Errno::INTR | Errno::CONNABORTED) => return true,
             Err(_) => return false,
         };
-        let guest = SocketAddr::new(GUEST_V4.into(), door.guest);
+        let guest = SocketAddr::new(self.plan.guest_v4().into(), door.guest);
         let (Some(client), true) = (client, self.make_room(now)) else {
             // Refused as if nobody listened.
             let _as_well = set_socket_linger(&socket, Some(std::time::Duration::ZERO));
@@ -119,7 +121,7 @@ impl Network {
             Err(Errno::CONNREFUSED | Errno::INTR) => return true,
             Err(_) => return false,
         };
-        let guest = SocketAddr::new(GUEST_V4.into(), door.guest);
+        let guest = SocketAddr::new(self.plan.guest_v4().into(), door.guest);
         let is_too_much = self.share(now).received == 0;
         let Some(client) = client.filter(|_| !is_too_much) else {
             return true;
@@ -189,13 +191,13 @@ impl Network {
     fn visitor(&mut self, carrier: Carrier, guest: SocketAddr, client: SocketAddr) -> Key {
         let own = match client.ip().to_canonical() {
             IpAddr::V4(address) => {
-                let is_of_cable = address == GUEST_V4 || address == GATEWAY_V4;
+                let is_of_cable = self.plan.holds(address.into());
                 let is_known = !policy::is_never(address.into()) && !is_of_cable;
                 is_known.then_some(address)
             }
             IpAddr::V6(_) => None,
         };
-        let address = IpAddr::V4(own.unwrap_or(GATEWAY_V4));
+        let address = IpAddr::V4(own.unwrap_or(self.plan.gateway_v4()));
         let mut peer = SocketAddr::new(address, client.port());
         loop {
             let key = Key {
@@ -209,7 +211,7 @@ impl Network {
             // Fewer flows than ports: there is one.
             let [high, low, ..] = self.random.next().to_ne_bytes();
             let port = u16::from_ne_bytes([high, low]).max(1024);
-            peer = SocketAddr::new(GATEWAY_V4.into(), port);
+            peer = SocketAddr::new(self.plan.gateway_v4().into(), port);
         }
     }
 }

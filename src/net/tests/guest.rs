@@ -76,13 +76,13 @@ impl Guest {
     pub fn ping(&mut self, target: IpAddr, kind: u8, rest: [u8; 4], payload: &[u8]) {
         let mut frame = Frame::default();
         wire::write_icmp(&mut frame, &Self::at(target), (kind, 0), rest, payload);
-        self.network.take(&frame.bytes);
+        self.network.take(&frame.bytes, frame.unsummed);
     }
 
     pub fn datagram(&mut self, target: IpAddr, port: u16, payload: &[u8]) {
         let mut frame = Frame::default();
         wire::write_udp(&mut frame, &Self::at(target), (self.port, port), payload);
-        self.network.take(&frame.bytes);
+        self.network.take(&frame.bytes, frame.unsummed);
     }
 
     pub fn segment(
@@ -107,7 +107,7 @@ impl Guest {
         };
         let mut frame = Frame::default();
         wire::write_tcp(&mut frame, &Self::at(target), &segment, (payload, &[]));
-        self.network.take(&frame.bytes);
+        self.network.take(&frame.bytes, frame.unsummed);
     }
 
     /// Says something on its connection to the gateway's port 53.

@@ -67,7 +67,7 @@ proptest! {
         for (segment, payload) in segments {
             let mut frame = Frame::default();
             wire::write_tcp(&mut frame, &at, &segment, (&payload, &[]));
-            guest.network.take(&frame.bytes);
+            guest.network.take(&frame.bytes, frame.unsummed);
             guest.network.poll().unwrap();
             let mut count = 0;
             while guest.network.give(&mut frame) {
@@ -82,14 +82,14 @@ proptest! {
         let setup = Setup { egress: Egress::None.into(), ..Setup::default() };
         let mut guest = Guest::of(Network::new(setup, 100).unwrap());
         for mut bytes in frames {
-            guest.network.take(&bytes);
+            guest.network.take(&bytes, None);
             // The same as IPv4, or as IPv6.
             for (kind, first) in [(0x0800u16, 0x45), (0x86dd, 0x60)] {
                 if bytes.len() > 15 {
                     bytes[12..14].copy_from_slice(&kind.to_be_bytes());
                     bytes[14] = first;
                 }
-                guest.network.take(&bytes);
+                guest.network.take(&bytes, None);
             }
         }
         guest.network.poll().unwrap();
@@ -182,6 +182,6 @@ fn only_the_guest_itself_is_heard() {
     };
     let mut frame = Frame::default();
     wire::write_icmp(&mut frame, &at, (8, 0), [0; 4], b"x");
-    guest.network.take(&frame.bytes);
+    guest.network.take(&frame.bytes, frame.unsummed);
     assert!(!guest.network.give(&mut frame));
 }

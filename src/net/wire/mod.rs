@@ -6,10 +6,12 @@
 mod build;
 mod icmp;
 mod parse;
+mod pass;
 
 pub use build::{Addressed, write_arp, write_icmp, write_tcp, write_udp};
 pub use icmp::{Refusal, refusal};
 pub use parse::{Arp, Body, Packet, Parsed, Tcp, parse};
+pub use pass::{Ends, ends, ends_of_frame, write_packet};
 
 use std::net::IpAddr;
 

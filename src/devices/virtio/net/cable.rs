@@ -93,7 +93,7 @@ impl Cable {
         if let Some((header, frame)) = self.bytes.split_first_chunk()
             && header::is_plain(header)
         {
-            self.peer.take(frame);
+            self.peer.take(frame, header::unsummed(header));
         }
         Ok(())
     }

@@ -21,6 +21,15 @@ pub fn encode(unsummed: Option<Unsummed>, buffers: u16) -> [u8; HEADER_LEN] {
     header
 }
 
+/// Which checksum of the frame behind it is not finished.
+pub fn unsummed(header: &[u8; HEADER_LEN]) -> Option<Unsummed> {
+    let word = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+    (header[0] & NEEDS_CSUM != 0).then(|| Unsummed {
+        start: word(6),
+        offset: word(8),
+    })
+}
+
 /// Whether the frame behind it is one packet as it is: nothing was offered that would make it more.
 pub fn is_plain(header: &[u8; HEADER_LEN]) -> bool {
     /// VIRTIO_NET_HDR_GSO_NONE.

@@ -26,6 +26,8 @@ const WITHOUT_MERGING: u32 = ALL & !(1 << 15);
 #[derive(Clone)]
 struct Desk {
     taken: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// The checksum that was left to it with the last frame.
+    left: Arc<Mutex<Option<Unsummed>>>,
     given: Arc<Mutex<Vec<Frame>>>,
     bell: Arc<OwnedFd>,
 }
@@ -35,6 +37,7 @@ impl Desk {
         let flags = EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC;
         Self {
             taken: Arc::default(),
+            left: Arc::default(),
             given: Arc::default(),
             bell: Arc::new(eventfd(0, flags).unwrap()),
         }
@@ -47,7 +50,8 @@ impl Desk {
 }
 
 impl Peer for Desk {
-    fn take(&mut self, frame: &[u8]) {
+    fn take(&mut self, frame: &[u8], unsummed: Option<Unsummed>) {
+        *self.left.lock().unwrap() = unsummed;
         self.taken.lock().unwrap().push(frame.to_vec());
     }
 
@@ -141,7 +145,11 @@ fn there_is_nothing_to_read_from_the_card() {
 fn frames_leave_whole_and_in_order() {
     let (mut driver, desk) = ready(ALL);
     for number in 0..3u8 {
-        send(&mut driver, [0; HEADER], &[number; 60]);
+        let mut header = [0; HEADER];
+        // The driver leaves the checksum of the last one.
+        header[0] = number / 2;
+        header[6..10].copy_from_slice(&[34, 0, 16, 0]);
+        send(&mut driver, header, &[number; 60]);
         assert_eq!(used(&mut driver, TX, 1), [(0, 0)]);
     }
     let taken = until(|| {
@@ -149,6 +157,11 @@ fn frames_leave_whole_and_in_order() {
         (taken.len() == 3).then(|| taken.clone())
     });
     assert_eq!(taken, [[0; 60], [1; 60], [2; 60]]);
+    let left = Unsummed {
+        start: 34,
+        offset: 16,
+    };
+    assert_eq!(*desk.left.lock().unwrap(), Some(left));
 }
 
 #[test]

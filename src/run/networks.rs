@@ -1,0 +1,171 @@
+//! A machine's places on networks: asked for before anything of it is made, taken when it has its name, and given up by
+//! the end of its process, which has the connections.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{Error, switch};
+use crate::image::Store;
+use crate::machines::Id;
+use crate::net::switch::message::{LONGEST, Message, decode};
+use crate::net::switch::{Join, Member, Word};
+use crate::networks::{Networks, Record};
+use crate::spec::{Joining, Seat};
+use crate::sys::seqpacket::Seqpacket;
+
+/// How long a switch may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Connections to the switches of networks, on which there is no place yet.
+#[derive(Debug, Default)]
+pub struct Reserved(Vec<(Record, Joining, Seqpacket)>);
+
+/// Places on networks.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Where.
+    pub seats: Vec<Seat>,
+    /// The connections that hold them, in the same order.
+    pub trunks: Vec<OwnedFd>,
+}
+
+/// The networks of this user.
+pub fn networks() -> Result<Networks, Error> {
+    Ok(Networks::of(&Store::default_path()?))
+}
+
+/// Sees that there are such networks.
+pub fn check(joinings: &[Joining]) -> Result<(), Error> {
+    if joinings.is_empty() {
+        return Ok(());
+    }
+    let networks = networks()?;
+    joinings.iter().try_for_each(|joining| {
+        networks.find(&joining.network)?;
+        Ok(())
+    })
+}
+
+/// Connects to the switch of each network that is asked for, which is started if it is not there.
+pub fn reserve(joinings: &[Joining]) -> Result<Reserved, Error> {
+    let mut reserved = Reserved::default();
+    if joinings.is_empty() {
+        return Ok(reserved);
+    }
+    let networks = networks()?;
+    for joining in joinings {
+        let door = networks.enter(&joining.network)?;
+        let socket = switch::reach(&door).map_err(|source| Error::Switch {
+            network: joining.network.clone(),
+            source,
+        })?;
+        reserved.0.push((door.record, joining.clone(), socket));
+    }
+    Ok(reserved)
+}
+
+impl Reserved {
+    /// Takes the places, for the machine `id` called `name`.
+    pub fn take(self, id: &Id, name: &str) -> Result<Taken, Error> {
+        let mut taken = Taken::default();
+        for (record, joining, socket) in self.0 {
+            let broken = |source| Error::Switch {
+                network: record.name.clone(),
+                source,
+            };
+            let join = Word::Join(Join {
+                id: id.long().to_owned(),
+                name: name.to_owned(),
+                aliases: joining.aliases.clone(),
+                ip: joining.ip,
+            });
+            socket.send_now(&join.encode()).map_err(broken)?;
+            let (v4, v6) = match hear(&socket).map_err(broken)? {
+                Word::Seated { v4, v6 } => (v4, v6),
+                Word::Refused { why } => {
+                    return Err(Error::NoSeat {
+                        network: record.name,
+                        machine: name.to_owned(),
+                        why,
+                    });
+                }
+                _ => return Err(broken(io::ErrorKind::InvalidData.into())),
+            };
+            taken.seats.push(Seat {
+                network: record.name,
+                id: record.id,
+                subnets: record.subnets,
+                v4,
+                v6,
+                internal: record.internal,
+                aliases: joining.aliases,
+            });
+            taken.trunks.push(socket.into());
+        }
+        Ok(taken)
+    }
+}
+
+/// Who is on a network now.
+pub fn members(name: &str) -> Result<Vec<Member>, Error> {
+    let door = networks()?.enter(name)?;
+    let broken = |source| Error::Switch {
+        network: name.to_owned(),
+        source,
+    };
+    let Some(socket) = switch::connect(&door).map_err(broken)? else {
+        return Ok(Vec::new());
+    };
+    drop(door);
+    let asked = socket.send_now(&Word::List.encode());
+    let mut members = Vec::new();
+    loop {
+        match asked
+            .as_ref()
+            .map_or_else(|error| Err(error.kind().into()), |()| hear(&socket))
+        {
+            Ok(Word::Came(member)) => members.push(member),
+            Ok(_) => break,
+            // Its last member has left at this moment.
+            Err(error) if is_end(&error) => return Ok(Vec::new()),
+            Err(error) => return Err(broken(error)),
+        }
+    }
+    members.sort_by_key(|member| member.v4);
+    Ok(members)
+}
+
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+}
+
+/// The next word of a switch.
+fn hear(socket: &Seqpacket) -> io::Result<Word> {
+    let mut space = vec![0; LONGEST];
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match socket.take(&mut space) {
+            Ok(Some(len)) => match decode(&space[..len]) {
+                Some(Message::Word(word)) => return Ok(word),
+                _ => return Err(io::ErrorKind::InvalidData.into()),
+            },
+            Ok(None) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let limit = Timespec::try_from(left).ok();
+        // Interrupted or not: it is looked at again.
+        let _ready = poll(
+            &mut [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)],
+            limit.as_ref(),
+        );
+    }
+}
