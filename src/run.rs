@@ -35,7 +35,7 @@ use husk_init::job::{Interface, Job, PROBE_PATH};
 use thiserror::Error;
 
 use life::{Life, Watch};
-use reached::Reached;
+use reached::{Guest, Reached};
 use screen::Screen;
 
 use crate::container;
@@ -293,14 +293,12 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
         job: build_job(&spec, net.interface)?,
     };
     let (stdio, watch) = life.open(&spec)?;
-    let freezer = launched.freezer()?;
     watch.publish(net.published, net.seats);
     let started = watch.clone();
     let (asker, asked) = vmm::prepare(move || started.start());
     let on_terminal = spec.process.terminal.is_some();
     pass_signals_on(asker.clone(), on_terminal)?;
-    let limits = spec.process.limits.clone();
-    let reached = Reached::Machine(asker.clone(), freezer, limits);
+    let reached = reach(&launched, asker.clone(), &spec)?;
     greet(&watch, reached, &spec)?;
     let screen = on_terminal.then(|| Screen::lend(asker, spec.process.stdin));
     let screen = screen.transpose()?;
@@ -309,6 +307,18 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
     drop(screen);
     let outcome = Outcome::new(spec.name, ending?, Vec::new(), timeline);
     outcome.tell_attempts(attempts.as_ref(), spec.networking.egress)
+}
+
+/// A way to what will run.
+fn reach(launched: &vmm::Launched, asker: Asker, spec: &RunSpec) -> Result<Reached, Error> {
+    Ok(Reached::Machine(Guest {
+        asker,
+        freezer: launched.freezer()?,
+        tuner: launched.tuner()?,
+        limits: spec.process.limits.clone(),
+        cpus: spec.cpus.count(),
+        memory: spec.memory,
+    }))
 }
 
 /// Hands over the network of `spec`, and the file for what the workload tries to reach.

@@ -42,6 +42,7 @@ mod stop;
 mod template;
 mod top;
 mod typing;
+mod update;
 mod volume;
 mod wait;
 mod workload;
@@ -89,6 +90,7 @@ enum Verb {
     Port(port::Args),
     Logs(logs::Args),
     Rename(rename::Args),
+    Update(update::Args),
     Rm(rm::Args),
     Compare(Box<compare::Args>),
     Load(load::Args),
@@ -219,6 +221,7 @@ fn dispatch(verb: Verb) -> Status {
         Verb::Ps(args) => ps::ps(&args),
         Verb::Logs(args) => logs::logs(&args),
         Verb::Rename(args) => rename::rename(&args),
+        Verb::Update(args) => update::update(&args),
         Verb::Rm(args) => rm::rm(&args),
         Verb::Compare(args) => compare::compare(*args),
         Verb::Load(args) => load::load(args),

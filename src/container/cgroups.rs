@@ -147,7 +147,7 @@ pub fn make(id: &str) {
 /// Has the unified tree hand down what it can of the controllers that are used for what is `asked`, as far as husk's
 /// containers; which ones it does. What is handed down already is not asked for again: the kernel
 /// would wait for groups that are on their way out.
-fn hand_down(asked: Asked) -> String {
+pub fn hand_down(asked: Asked) -> String {
     let parent = Path::new(ROOT).join(PARENT);
     // There already, or it cannot be made, and the runtime says why.
     let _told_later = fs::create_dir(&parent);

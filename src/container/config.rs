@@ -13,6 +13,7 @@ use husk_init::workload::UMASK;
 use rustix::thread::CapabilitySet;
 use serde_json::{Value, json};
 
+use super::adjust::PERIOD;
 use super::cgroups::{self, Cgroups, Kind};
 use super::root::Prepared;
 use crate::spec::{ContainerSpec, limit_name};
@@ -58,9 +59,6 @@ const READ_ONLY: [&str; 5] = [
     "/proc/sys",
     "/proc/sysrq-trigger",
 ];
-
-/// A period of the scheduler, microseconds, and a CPU's share of it.
-const PERIOD: u64 = 100_000;
 
 /// The group that owns terminals (Debian policy, "base-passwd"), where the host has a name for it.
 const TTY_GROUP: &str = ",gid=5";

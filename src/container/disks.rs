@@ -1,5 +1,6 @@
 //! Which disks of the host's are meant by `--device-read-bps` and its like, as control groups name them.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -17,12 +18,32 @@ pub struct Disk {
     minor: u32,
 }
 
+impl Disk {
+    /// `MAJOR:MINOR`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.trim().split_once(':')?;
+        Some(Self {
+            major: major.parse().ok()?,
+            minor: minor.parse().ok()?,
+        })
+    }
+}
+
+impl fmt::Display for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}
+
 /// A bound of one disk: bytes or operations a second.
 pub type Bound = (Disk, u64);
 
 /// What is bounded: read and written bytes, read and written operations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bounds(pub [Option<Bound>; 4]);
+
+/// What is said where images are on no disk that a control group knows.
+pub const NO_DISK: &str = "--device-… of a container is not enforced: the images are on no disk of one's own; write PATH:RATE";
 
 /// How the OCI runtime specification calls them ("Block IO").
 const OCI: [&str; 4] = [
@@ -96,11 +117,7 @@ fn whole(device: u64) -> Disk {
     let part = || {
         fs::metadata(format!("{known}/partition")).ok()?;
         let text = fs::read_to_string(format!("{known}/../dev")).ok()?;
-        let (major, minor) = text.trim().split_once(':')?;
-        Some(Disk {
-            major: major.parse().ok()?,
-            minor: minor.parse().ok()?,
-        })
+        Disk::parse(&text)
     };
     part().unwrap_or(Disk { major, minor })
 }
@@ -149,5 +166,7 @@ mod tests {
         let bounds = Bounds([None, Some((disk, 9)), None, None]);
         let expected = json!({"throttleWriteBpsDevice": [{"major": 254, "minor": 3, "rate": 9}]});
         assert_eq!(bounds.to_oci(), expected);
+        assert_eq!(Disk::parse(&format!("{disk}\n")), Some(disk));
+        assert_eq!(Disk::parse("Total"), None);
     }
 }

@@ -13,6 +13,7 @@
 //!
 //! Whatever is mounted, is mounted where only this process and the container see it, and is gone with them.
 
+mod adjust;
 mod binary;
 mod cable;
 mod cgroups;

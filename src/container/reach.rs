@@ -10,13 +10,14 @@ use std::sync::mpsc::Sender;
 
 use husk_init::job::{Process, Size};
 
+use super::adjust::Limits;
 use super::console::Console;
 use super::freezer::Freezer;
 use super::inside::archive;
 use super::running::Init;
 use super::sessions::Sessions;
 use crate::sessions::{Answer, SessionId, Stdio};
-use crate::spec::{OciRuntime, Signal};
+use crate::spec::{Change, OciRuntime, Signal};
 
 /// A way to reach a container, from any thread, as long as it lives.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub struct Reach {
     /// The commands beside its workload, if it can have some.
     pub(super) sessions: Option<Arc<Sessions>>,
     pub(super) freezer: Option<Freezer>,
+    pub(super) limits: Limits,
     pub(super) console: Option<Console>,
 }
 
@@ -45,6 +47,11 @@ impl Reach {
             (Some(freezer), false) => freezer.thaw(),
             (None, _) => Err(io::ErrorKind::Unsupported.into()),
         }
+    }
+
+    /// Has its limits as `change` says; else why not, as a sentence.
+    pub fn adjust(&self, change: &Change) -> Result<(), String> {
+        self.limits.set(change)
     }
 
     /// Tells `answers` of the workload: that it has started, and that it is over.

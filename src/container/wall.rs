@@ -9,6 +9,7 @@ use husk_init::job::Limit;
 use husk_init::workload::limits;
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities};
 
+use super::adjust::Limits;
 use super::cgroups::{self, Cgroups, Kind};
 use super::config::{self, Surroundings};
 use super::console::{Console, Socket};
@@ -29,9 +30,6 @@ use super::tenant::{Door, Terms};
 use crate::spec::{ContainerSpec, Ending, Missing, OciRuntime, limit_name};
 use crate::sys::limits::hard_limit;
 use crate::timeline::{Phase, Timeline};
-
-/// What is said where images are on no disk that a control group knows.
-const NO_DISK: &str = "--device-… of a container is not enforced: the images are on no disk of one's own; write PATH:RATE";
 
 /// Runs `spec`'s job in a container, with `stdio` as husk's end of its streams. Whatever happens, the
 /// container is gone when this returns. What the host does not give is told before the workload begins;
@@ -55,7 +53,7 @@ pub fn run(
     let disks = disks::find(&spec.rates, &spec.tree)?;
     if disks.is_none() {
         missing.push(Missing {
-            text: NO_DISK.to_owned(),
+            text: disks::NO_DISK.to_owned(),
             asked: true,
         });
     }
@@ -201,6 +199,7 @@ impl Leashed<'_> {
             sessions,
             workspace: self.spec.workspace.clone(),
             freezer: Freezer::of(&self.spec.id, self.kind),
+            limits: Limits::of(&self.spec.id, self.kind, &self.spec.tree),
             console: console.transpose()?,
         })
     }

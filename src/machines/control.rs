@@ -27,7 +27,7 @@ use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::folder::{CONTROL, Folder};
-use crate::spec::Exec;
+use crate::spec::{Exec, Update};
 use crate::sys::lock::lock;
 use crate::sys::seqpacket::{Listener, Message, Seqpacket};
 
@@ -52,6 +52,8 @@ pub enum Request {
     Pause,
     /// Let it go on.
     Unpause,
+    /// Change what it may use, and when it is started again, from now on and in what is kept of it.
+    Update(Update),
     /// Take what comes from this file as typed for the workload, until this connection or the file ends.
     Attach,
     /// Give the terminal of what this connection runs, or is attached to, another size.

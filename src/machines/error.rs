@@ -55,6 +55,14 @@ pub enum Error {
     /// It is not halted, and should be let go on.
     #[error("machine `{0}` is not paused")]
     NotPaused(String),
+    /// It cannot become what somebody wants.
+    #[error("machine `{name}` stays as it is: {why}")]
+    Unchanged {
+        /// The machine.
+        name: String,
+        /// Why, and what helps.
+        why: String,
+    },
     /// Somebody starts or removes it at this moment.
     #[error("machine `{0}` is being started or removed by somebody else: try again")]
     Busy(String),

@@ -11,7 +11,7 @@ use super::control::{Answer, Line, Reply, Request};
 use super::error::{Error, failed};
 use super::registry::Machine;
 use super::state::Status;
-use crate::spec::{Exec, Signal};
+use crate::spec::{Exec, Signal, Update};
 
 /// How often is looked for a keeper that does not listen yet, or is about to be gone.
 const OFTEN: Duration = Duration::from_millis(5);
@@ -48,6 +48,25 @@ impl Machine {
             false => Request::Unpause,
         };
         self.order(&request, &[]).map(drop)
+    }
+
+    /// Has its keeper change it; false where nobody keeps it any more.
+    pub(super) fn update_kept(&mut self, update: &Update) -> Result<bool, Error> {
+        let Some(line) = self.line(Instant::now().checked_add(PATIENCE))? else {
+            return match self.kept {
+                true => Err(self.keeper("does not listen")),
+                false => Ok(false),
+            };
+        };
+        match self.ask(&line, &Request::Update(update.clone()), &[])? {
+            Answer::Reply(Reply::Done) => Ok(true),
+            Answer::Reply(Reply::Refused { text }) => Err(Error::Unchanged {
+                name: self.record.name.clone(),
+                why: text,
+            }),
+            Answer::Late => Err(self.keeper("does not answer")),
+            Answer::Reply(_) | Answer::Gone => Ok(false),
+        }
     }
 
     /// Has `exec` run beside the workload, with `files` as its streams; what becomes of it is said on the

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::Id;
 use crate::spec::time::Nanoseconds;
-use crate::spec::{Cpus, Lifecycle, RunRequest};
+use crate::spec::{Change, Cpus, Lifecycle, RunRequest, SpecError, Update};
 
 /// A machine, as it was asked for. Only its name changes, and what `update` may.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -47,6 +47,16 @@ pub struct Resolved {
 }
 
 impl Record {
+    /// What is asked of it from now on.
+    pub fn update(&mut self, update: &Update) -> Result<Change, SpecError> {
+        let change = update.read(&self.request)?;
+        update.apply(&mut self.request);
+        let resolved = &mut self.resolved;
+        resolved.memory = change.memory.unwrap_or(resolved.memory);
+        resolved.cpus = change.cpus.unwrap_or(resolved.cpus);
+        Ok(change)
+    }
+
     /// What was asked about its life.
     pub fn lifecycle(&self) -> &Lifecycle {
         &self.request.lifecycle

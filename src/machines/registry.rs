@@ -20,13 +20,16 @@ use super::journal::{self, Event, Journal};
 use super::name::invent;
 use super::record::Record;
 use super::state::{State, Status};
-use crate::spec::{check_name, nearest, time};
+use crate::spec::{Change, Restart, RunRequest, Update, check_name, nearest, time};
 
 /// Only their owner looks into machines.
 const PRIVATE: u32 = 0o700;
 
 /// So many names are invented before the host is believed to have all of them.
 const MOST_NAMES: u32 = 64;
+
+/// So often is a machine changed that somebody starts or ends at that moment.
+const MOST_TRIES: u32 = 8;
 
 /// The machines of one home.
 #[derive(Debug)]
@@ -274,6 +277,41 @@ impl Machines {
         Ok(())
     }
 
+    /// Changes a machine, whether somebody keeps it or not.
+    pub fn update(&self, mut machine: Machine, update: &Update) -> Result<(), Error> {
+        let (id, name) = (machine.record.id.clone(), machine.record.name.clone());
+        for _ in 0..MOST_TRIES {
+            if machine.kept && machine.update_kept(update)? {
+                return Ok(());
+            }
+            if let Some(held) = self.hold(machine)? {
+                return self.amend(&held.machine.folder, update).map(drop);
+            }
+            // Somebody has just started it, or is about to end.
+            machine = self.machine(&id)?.ok_or_else(|| no_such(id.short()))?;
+        }
+        Err(Error::Busy(name))
+    }
+
+    /// What is asked of the machine in `folder` now.
+    pub fn request(&self, folder: &Folder) -> Result<RunRequest, Error> {
+        let record = folder.record()?.ok_or_else(|| gone(folder))?;
+        Ok(record.request)
+    }
+
+    /// Writes down what is asked of the machine in `folder` from now on.
+    pub fn amend(&self, folder: &Folder, update: &Update) -> Result<Change, Error> {
+        let _registering = self.register()?;
+        let mut record = folder.record()?.ok_or_else(|| gone(folder))?;
+        let change = record.update(update).map_err(|mistakes| Error::Unchanged {
+            name: record.name.clone(),
+            why: mistakes.to_string(),
+        })?;
+        folder.write_record(&record)?;
+        self.note(&record, "update", &[]);
+        Ok(change)
+    }
+
     /// The machine `id` as its keeper sees it, whose lock the caller has.
     pub fn adopt(&self, id: &str, lock: Lock) -> Result<Held, Error> {
         let id = Id::parse(id).ok_or_else(|| no_such(id))?;
@@ -466,6 +504,15 @@ enum Look {
     Gone,
 }
 
+impl Held {
+    /// When it is started again, by what is kept of it now.
+    pub fn restart(&self) -> Restart {
+        let kept = self.machine.folder.record().ok().flatten();
+        let record = kept.as_ref().unwrap_or(&self.machine.record);
+        record.lifecycle().restart
+    }
+}
+
 impl Machine {
     /// Looks again, and also whether somebody is about to start it.
     pub fn refresh(&mut self) -> Result<(), Error> {
@@ -504,6 +551,12 @@ fn settle(folder: &Folder) -> Result<State, Error> {
     };
     folder.write_state(&state)?;
     Ok(state)
+}
+
+/// A machine that was removed meanwhile.
+fn gone(folder: &Folder) -> Error {
+    let id = folder.path().file_name().unwrap_or_default();
+    no_such(&id.to_string_lossy())
 }
 
 fn no_such(asked: &str) -> Error {

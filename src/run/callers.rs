@@ -15,7 +15,7 @@ use crate::container;
 use crate::machines::{Attend, Caller, Reply, Request};
 use crate::sessions::{Answer, Refusal, SessionId, Stdio};
 use crate::spec::sentence::describe;
-use crate::spec::{Exec, Signal};
+use crate::spec::{Exec, Signal, Update};
 
 /// Those who have called, with what they run.
 pub struct Callers {
@@ -62,6 +62,13 @@ impl Callers {
                     .note(if paused { "pause" } else { "unpause" }, &[]);
                 Reply::Done
             }
+            Err(why) => refuse(&why),
+        }
+    }
+
+    fn update(&self, update: &Update) -> Reply {
+        match self.watch.update(update, &self.reached) {
+            Ok(()) => Reply::Done,
             Err(why) => refuse(&why),
         }
     }
@@ -139,6 +146,7 @@ impl Attend for Callers {
             Request::Signal { number } => self.signal(number),
             Request::Exec(exec) => self.exec(caller, exec, files),
             Request::Attach => self.attach(caller, files),
+            Request::Update(update) => self.update(&update),
             Request::Pause => self.pause(true),
             Request::Unpause => self.pause(false),
             Request::Resize { rows, columns } => self.resize(caller, Size { rows, columns }),

@@ -29,8 +29,10 @@ use super::life::{Life, needs_supervisor, register};
 use super::{Error, find, networks, run_once};
 use crate::image::{Image, Store};
 use crate::machines::{Control, Held, Id, Lock, Machines, Reply, Request, State, Status};
+use crate::spec::sentence::sentence;
 use crate::spec::{
-    Backoff, Missing, OciRuntime, RunRequest, Signal, Wall, anchor_mount, anchor_volume, time,
+    Backoff, Missing, OciRuntime, Restart, RunRequest, Signal, Wall, anchor_mount, anchor_volume,
+    time,
 };
 use crate::sys::fork::{fork, keep_only};
 use crate::timeline::Timeline;
@@ -283,7 +285,7 @@ fn run_child(held: &Held, reporter: Reporter) -> bool {
 /// The state of a machine whose run was killed from outside.
 fn bury(held: &Held, state: State) -> State {
     let exit_code = 128 + Signal::KILL.number();
-    let policy = held.machine.record.lifecycle().restart;
+    let policy = held.restart();
     let again = !state.stopping && policy.applies(exit_code, state.restarts);
     State {
         status: if again {
@@ -303,6 +305,7 @@ fn pause(held: &Held, state: &mut State, until: Instant) -> Result<bool, Error> 
     let mut control = Control::open(&held.machine.folder)?;
     let stop_signal = held.machine.record.resolved.stop_signal;
     let ended = Cell::new(false);
+    let machines = machines()?;
     control.serve_until(
         until,
         |request, _files| match request {
@@ -312,6 +315,15 @@ fn pause(held: &Held, state: &mut State, until: Instant) -> Result<bool, Error> 
                 ended.set(true);
                 Reply::Done
             }
+            Request::Update(update) => match machines.amend(&held.machine.folder, &update) {
+                Ok(change) => {
+                    ended.set(change.restart == Some(Restart::No));
+                    Reply::Done
+                }
+                Err(error) => Reply::Refused {
+                    text: sentence(&error),
+                },
+            },
             _ => Reply::Refused {
                 text: "waits to start it again, and has nobody to give a signal".to_owned(),
             },

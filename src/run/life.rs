@@ -24,7 +24,7 @@ use crate::machines::{
     Stream,
 };
 use crate::spec::sentence::sentence;
-use crate::spec::{Published, Restart, RunRequest, RunSpec, Seat, Signal, Written, time};
+use crate::spec::{Published, Restart, RunRequest, RunSpec, Seat, Signal, Update, Written, time};
 use crate::sys::lock::lock;
 
 /// One run of a machine.
@@ -60,6 +60,8 @@ struct Watched {
     /// Whether its end is being written.
     is_over: AtomicBool,
     stop_signal: u8,
+    /// Whether somebody is there to start it again.
+    is_supervised: bool,
     audience: Mutex<Option<Audience>>,
     log: Option<Log>,
     /// Of a machine in the background: it does not end, and has what those type who attach.
@@ -133,6 +135,7 @@ impl Life {
 
     /// The user's ends of the workload's streams, and what other threads need while they carry them.
     pub fn open(&mut self, spec: &RunSpec) -> Result<([OwnedFd; 3], Watch), Error> {
+        let is_supervised = self.is_supervised();
         let held = self.held.as_ref().ok_or(Error::Unregistered)?;
         let folder = held.machine.folder.try_clone()?;
         let mut outputs = Vec::new();
@@ -158,6 +161,7 @@ impl Life {
             state: Mutex::new(held.machine.state.clone()),
             is_over: AtomicBool::new(false),
             stop_signal: spec.stop_signal.number(),
+            is_supervised,
             audience: Mutex::default(),
             log,
             stdin,
@@ -169,16 +173,20 @@ impl Life {
         Ok((stdio, watch))
     }
 
-    /// Writes how it ended, and removes the machine where that was asked.
-    pub fn end(self, result: &Result<Outcome, Error>) {
-        let Some(held) = self.held else { return };
-        let is_supervised = matches!(
+    fn is_supervised(&self) -> bool {
+        matches!(
             self.output,
             Output::Log {
                 is_supervised: true,
                 ..
             }
-        );
+        )
+    }
+
+    /// Writes how it ended, and removes the machine where that was asked.
+    pub fn end(self, result: &Result<Outcome, Error>) {
+        let is_supervised = self.is_supervised();
+        let Some(held) = self.held else { return };
         let lifecycle = held.machine.record.lifecycle().clone();
         let mut state = match &self.watch {
             // From here on this thread alone writes the state.
@@ -188,7 +196,7 @@ impl Life {
         let ran = state.status.is_up();
         let status = describe_end(&mut state, result, ran);
         let again = is_supervised && ran && !state.stopping;
-        if again && lifecycle.restart.applies(status, state.restarts) {
+        if again && held.restart().applies(status, state.restarts) {
             state.status = Status::Restarting;
         }
         if ran {
@@ -300,6 +308,25 @@ impl Watch {
     /// Writes down whether its workload is well.
     pub(super) fn note_health(&self, health: &Health) {
         self.change(|state| state.health = Some(health.clone()));
+    }
+
+    /// Changes what runs as `update` says, and what is kept of it; else why not, as a sentence.
+    pub(super) fn update(&self, update: &Update, reached: &Reached) -> Result<(), String> {
+        let watched = &self.0;
+        if !lock(&watched.state).status.is_up() {
+            return Err("it is starting; try again in a moment".to_owned());
+        }
+        let request = watched.machines.request(&watched.folder);
+        let request = request.map_err(|error| sentence(&error))?;
+        let change = update.read(&request).map_err(|error| error.to_string())?;
+        if !watched.is_supervised && change.restart.is_some_and(needs_supervisor) {
+            let text = "--restart: it runs without, and nobody is there to start it again; husk stop it, \
+                        update it, and start it";
+            return Err(text.to_owned());
+        }
+        reached.adjust(&change)?;
+        let kept = watched.machines.amend(&watched.folder, update);
+        kept.map(drop).map_err(|error| sentence(&error))
     }
 
     /// Where what is typed for the workload goes; none where it has the streams of this process.

@@ -5,25 +5,43 @@ use std::sync::mpsc::Sender;
 
 use husk_init::job::{Limit, Process, Size};
 
+use super::affinity;
 use crate::container;
 use crate::sessions::{Answer, SessionId, Stdio};
-use crate::spec::Signal;
-use crate::vmm::{self, Asker};
+use crate::spec::sentence::sentence;
+use crate::spec::units::show_size;
+use crate::spec::{Change, Signal};
+use crate::vmm::{self, Asker, Tuning};
 
 /// A way to it, for any thread.
 pub enum Reached {
-    /// A machine, by its conversation, and its process as a whole; its workload's limits are those of the
-    /// commands beside it, too.
-    Machine(Asker, vmm::Freezer, Vec<Limit>),
+    /// A machine.
+    Machine(Guest),
     /// A container.
     Container(container::Reach),
+}
+
+/// A machine: its conversation, and its process.
+pub struct Guest {
+    /// The conversation.
+    pub asker: Asker,
+    /// What halts the process as a whole.
+    pub freezer: vmm::Freezer,
+    /// What changes what it may use.
+    pub tuner: vmm::Tuner,
+    /// Limits of its workload, and of the commands beside it.
+    pub limits: Vec<Limit>,
+    /// CPUs that it has, for this life.
+    pub cpus: u32,
+    /// Bytes of memory that it has, for this life.
+    pub memory: u64,
 }
 
 impl Reached {
     /// What it is called in sentences.
     pub fn place(&self) -> &'static str {
         match self {
-            Self::Machine(..) => "the guest",
+            Self::Machine(_) => "the guest",
             Self::Container(_) => "the container",
         }
     }
@@ -31,7 +49,7 @@ impl Reached {
     /// Tells `answers` of the workload: that it started, and that it ended.
     pub fn attend(&self, answers: Sender<Answer>) {
         match self {
-            Self::Machine(asker, ..) => asker.attend(answers),
+            Self::Machine(guest) => guest.asker.attend(answers),
             Self::Container(reach) => reach.attend(answers),
         }
     }
@@ -45,12 +63,12 @@ impl Reached {
         answers: Sender<Answer>,
     ) -> Result<SessionId, String> {
         match self {
-            Self::Machine(asker, _, limits) => {
+            Self::Machine(guest) => {
                 // husk's own program has work to do whatever the workload may.
                 if !process.own {
-                    process.limits.clone_from(limits);
+                    process.limits.clone_from(&guest.limits);
                 }
-                Ok(asker.exec(process, stdio, answers))
+                Ok(guest.asker.exec(process, stdio, answers))
             }
             Self::Container(reach) => reach.exec(process, stdio, answers),
         }
@@ -59,7 +77,7 @@ impl Reached {
     /// A signal for the process of a session.
     pub fn signal(&self, session: SessionId, signal: Signal) {
         match self {
-            Self::Machine(asker, ..) => asker.signal_session(session, signal),
+            Self::Machine(guest) => guest.asker.signal_session(session, signal),
             Self::Container(reach) if session == SessionId::WORKLOAD => reach.signal(signal),
             Self::Container(reach) => reach.signal_session(session, signal),
         }
@@ -68,7 +86,7 @@ impl Reached {
     /// A size for the terminal of a session.
     pub fn resize(&self, session: SessionId, size: Size) {
         match self {
-            Self::Machine(asker, ..) => asker.resize(session, size),
+            Self::Machine(guest) => guest.asker.resize(session, size),
             Self::Container(reach) if session == SessionId::WORKLOAD => reach.resize(size),
             Self::Container(reach) => reach.resize_session(session, size),
         }
@@ -77,7 +95,7 @@ impl Reached {
     /// The user of a session is gone, and its process goes on.
     pub fn forsake(&self, session: SessionId) {
         match self {
-            Self::Machine(asker, ..) => asker.forsake(session),
+            Self::Machine(guest) => guest.asker.forsake(session),
             Self::Container(reach) => reach.forsake(session),
         }
     }
@@ -85,8 +103,8 @@ impl Reached {
     /// Halts everything in it, or lets it go on; why that cannot be.
     pub fn pause(&self, paused: bool) -> Result<(), String> {
         let done = match (self, paused) {
-            (Self::Machine(_, freezer, _), true) => freezer.freeze(),
-            (Self::Machine(_, freezer, _), false) => freezer.thaw(),
+            (Self::Machine(guest), true) => guest.freezer.freeze(),
+            (Self::Machine(guest), false) => guest.freezer.thaw(),
             (Self::Container(reach), paused) => reach.pause(paused),
         };
         done.map_err(|error| match error.kind() {
@@ -95,5 +113,61 @@ impl Reached {
             }
             _ => format!("cannot do it ({error})"),
         })
+    }
+
+    /// Has it as `change` says; else why not, and what helps, as a sentence. Nothing is changed of a machine that cannot
+    /// have all of it.
+    pub fn adjust(&self, change: &Change) -> Result<(), String> {
+        if let Self::Machine(guest) = self {
+            guest.allows(change)?;
+        }
+        let list = change.cpuset.as_ref().map(affinity::go);
+        let processors = list.transpose().map_err(|error| sentence(&error))?;
+        match self {
+            Self::Machine(guest) => guest.adjust(change)?,
+            Self::Container(reach) => reach.adjust(change)?,
+        }
+        if let Some(processors) = processors {
+            affinity::follow(&processors);
+        }
+        Ok(())
+    }
+}
+
+impl Guest {
+    /// What it has had since its start bounds what it may have.
+    fn allows(&self, change: &Change) -> Result<(), String> {
+        const REMEDY: &str = "husk stop it, update it, and start it";
+        match change {
+            Change {
+                cpus: Some(cpus), ..
+            } if cpus.count() > self.cpus => Err(format!(
+                "--cpus {cpus}: it has had {} since its start; for more {REMEDY}",
+                self.cpus
+            )),
+            Change {
+                memory: Some(memory),
+                ..
+            } if *memory != self.memory => Err(format!(
+                "--memory: it has had {} since its start; for another size {REMEDY}",
+                show_size(self.memory)
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn adjust(&self, change: &Change) -> Result<(), String> {
+        if change.cpus.is_some() || change.rates.is_some() {
+            let tuning = Tuning {
+                cpus: change.cpus,
+                rates: change.rates.clone(),
+            };
+            let told = self.tuner.tune(tuning);
+            told.map_err(|error| format!("its machine is not to be told ({error})"))?;
+        }
+        if let Some(most) = change.tasks {
+            self.asker.bound_tasks(most);
+        }
+        Ok(())
     }
 }

@@ -33,6 +33,7 @@ mod signal;
 mod size;
 pub mod time;
 pub mod units;
+mod update;
 mod words;
 
 pub use attempts::{Attempt, SLOT, Verdict, Why};
@@ -63,3 +64,4 @@ pub use rates::{DeviceRate, DeviceRates, RateWords};
 pub use request::{EnvWord, Probe, RunRequest};
 pub use run::{RunSpec, SpecError, check_name};
 pub use signal::{FORWARDED, PATIENCE, Signal};
+pub use update::{Change, Update};

@@ -12,6 +12,30 @@ use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 #[derive(Debug)]
 pub struct CpuTimer(libc::timer_t);
 
+/// A thread of this process that can be interrupted.
+#[derive(Debug)]
+pub struct Interrupted(libc::pid_t);
+
+impl Interrupted {
+    /// The calling one.
+    pub fn this_thread() -> Self {
+        Self(rustix::thread::gettid().as_raw_nonzero().get())
+    }
+
+    /// Interrupts what it waits in, as a timer of its own would.
+    pub fn interrupt(&self) -> io::Result<()> {
+        let signal = SIGRTMIN();
+        register_signal_handler(signal, interrupt)?;
+        let process = rustix::process::getpid().as_raw_nonzero().get();
+        // SAFETY: numbers only. The signal has a handler, so it ends nobody; and a thread of another process
+        // is never meant.
+        match unsafe { libc::syscall(libc::SYS_tgkill, process, self.0, signal) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
 extern "C" fn interrupt(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
 
 impl CpuTimer {

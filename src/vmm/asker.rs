@@ -121,6 +121,11 @@ impl Asker {
         }
     }
 
+    /// Bounds the processes and threads of the workload from now on; `None` for as many as there is room for.
+    pub fn bound_tasks(&self, most: Option<u32>) {
+        self.ask(Event::BoundTasks(most));
+    }
+
     /// A new size for a session's terminal.
     pub fn resize(&self, session: SessionId, size: Size) {
         self.ask(Event::Wish(session.0, Wish::Resize(size)));

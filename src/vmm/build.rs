@@ -14,6 +14,8 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use super::error::{Error, no_event, no_thread};
 use super::machine::{Built, Machine, Wired, clone_event};
 use super::slots::slot;
+use super::throttle::Allowance;
+use super::tuning::Governor;
 use super::uplink::Report;
 use super::vcpu_thread::VcpuThread;
 use crate::boot::{self, CommandLine, Hardware, Initrd, Loaded, Speech};
@@ -91,16 +93,7 @@ pub fn build(
     let ports = Arc::new(wire_ports(&vm, parts.console, &reset)?);
     let pace = Arc::new(Pace::new(&spec.rates, Instant::now()));
     let mut devices = new_devices(parts.disk, &pace, parts.connector)?;
-    if spec.kernel_is_foreign {
-        // Our own has all that it needs from the boot on: its seed, and then init's.
-        devices.push(Box::new(Rng::default()));
-    }
-    if !parts.shares.is_empty() {
-        devices.push(Box::new(share(parts.shares)?));
-    }
-    if let Some((file, len)) = parts.written {
-        devices.push(Box::new(writable(file, len, &pace)?));
-    }
+    devices.extend(wanted_devices(spec, (parts.shares, parts.written), &pace)?);
     devices.extend(connect(parts.network, parts.tap)?);
     let speech = match (spec.verbose_console, spec.kernel_is_foreign) {
         (true, _) => Speech::Everything,
@@ -129,8 +122,12 @@ pub fn build(
         Arc::new(Exits::follow(&vm, vcpus))
     });
     tell(Report::Built { flavour })?;
-    let mut machine = Machine::new(vm, vcpus, transports, reset);
-    machine.cpus = spec.cpus;
+    let governor = Governor {
+        allowance: Arc::new(Allowance::new(spec.cpus)),
+        pace,
+        vcpus: cpus.into(),
+    };
+    let mut machine = Machine::new(vm, vcpus, transports, reset, governor);
     machine.exits = exits;
     Ok(machine)
 }
@@ -218,6 +215,26 @@ fn new_devices(
         Box::new(Block::new(Stitched::new(disk), Arc::clone(pace))),
         Box::new(vsock),
     ])
+}
+
+/// What only some machines have, behind those.
+fn wanted_devices(
+    spec: &VmSpec,
+    (shares, written): (Vec<Share>, Option<(File, u64)>),
+    pace: &Arc<Pace>,
+) -> Result<Vec<Box<dyn Device>>, Error> {
+    let mut devices: Vec<Box<dyn Device>> = Vec::new();
+    if spec.kernel_is_foreign {
+        // Our own has all that it needs from the boot on: its seed, and then init's.
+        devices.push(Box::new(Rng::default()));
+    }
+    if !shares.is_empty() {
+        devices.push(Box::new(share(shares)?));
+    }
+    if let Some((file, len)) = written {
+        devices.push(Box::new(writable(file, len, pace)?));
+    }
+    Ok(devices)
 }
 
 /// Says to init, whose environment such words are, that there is a disk to be written.

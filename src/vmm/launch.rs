@@ -13,6 +13,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::console::Console;
 use super::error::Error;
 use super::freezer::Freezer;
+use super::tuning::Tuner;
 use super::uplink::{self, Order};
 use crate::kvm::Kvm;
 use crate::spec::{Share, VmSpec, Written};
@@ -67,6 +68,11 @@ impl Launched {
     pub fn freezer(&self) -> io::Result<Freezer> {
         let pidfd = pidfd_open(Pid::from_child(&self.process.0), PidfdFlags::empty())?;
         Ok(Freezer::of(pidfd))
+    }
+
+    /// What changes the machine, while it runs.
+    pub fn tuner(&self) -> io::Result<Tuner> {
+        self.uplink.try_clone().map(Tuner::over)
     }
 
     /// Hands over the sockets of published ports, in the order of the spec's.

@@ -11,11 +11,11 @@ use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber
 use vmm_sys_util::eventfd::EventFd;
 
 use super::error::{Error, no_event, no_thread};
-use super::throttle::Throttle;
+use super::throttle::{Allowance, Throttle};
+use super::tuning::Governor;
 use super::vcpu_thread::VcpuThread;
 use crate::devices::virtio::mmio::Transport;
 use crate::kvm::{Exit, Exits, Vcpu, Vm};
-use crate::spec::Cpus;
 use crate::sys::lock::lock;
 
 /// Not started yet.
@@ -32,8 +32,8 @@ pub struct Machine<State> {
     transports: Vec<Wired>,
     reset: EventFd,
     ended: (Sender<Stopped>, Receiver<Stopped>),
-    /// How much each vCPU may be used.
-    pub cpus: Cpus,
+    /// What may be changed of it.
+    pub governor: Arc<Governor>,
     /// Where somebody asked.
     pub exits: Option<Arc<Exits>>,
     // Last: memory and VM outlive what uses them.
@@ -66,13 +66,14 @@ impl Machine<Built> {
         vcpus: Vec<(VcpuThread, Vcpu)>,
         transports: Vec<Wired>,
         reset: EventFd,
+        governor: Governor,
     ) -> Self {
         Self {
             vcpus,
             transports,
             reset,
             ended: channel(),
-            cpus: Cpus::ONE,
+            governor: Arc::new(governor),
             exits: None,
             _vm: vm,
             state: PhantomData,
@@ -83,10 +84,10 @@ impl Machine<Built> {
     pub fn start(mut self) -> Result<Machine<Running>, Error> {
         for (thread, vcpu) in std::mem::take(&mut self.vcpus) {
             let (ended, stop) = (self.ended.0.clone(), clone_event(&self.reset)?);
-            let cpus = self.cpus;
+            let allowance = Arc::clone(&self.governor.allowance);
             thread.start(move || {
                 // Whoever waits may have seen another vCPU's end first.
-                let _late = ended.send(run_vcpu(vcpu, cpus));
+                let _late = ended.send(run_vcpu(vcpu, allowance));
                 let _full = stop.write(1);
             });
         }
@@ -95,7 +96,7 @@ impl Machine<Built> {
             transports: self.transports,
             reset: self.reset,
             ended: self.ended,
-            cpus: self.cpus,
+            governor: self.governor,
             exits: self.exits,
             _vm: self._vm,
             state: PhantomData,
@@ -148,14 +149,14 @@ fn serve_devices(transports: Vec<Wired>) -> Result<Infallible, Error> {
     }
 }
 
-fn run_vcpu(mut vcpu: Vcpu, cpus: Cpus) -> Stopped {
+fn run_vcpu(mut vcpu: Vcpu, allowance: Arc<Allowance>) -> Stopped {
     let failed = |source| {
         Stopped::Failed(Error::Host {
             what: "a timer for --cpus",
             source,
         })
     };
-    let mut throttle = match Throttle::new(cpus) {
+    let mut throttle = match Throttle::new(allowance) {
         Ok(throttle) => throttle,
         Err(error) => return failed(error),
     };
@@ -163,7 +164,7 @@ fn run_vcpu(mut vcpu: Vcpu, cpus: Cpus) -> Stopped {
         match vcpu.run() {
             Ok(Exit::Handled) => {}
             Ok(Exit::Kicked) => {
-                if let Some(Err(error)) = throttle.as_mut().map(Throttle::rest) {
+                if let Err(error) = throttle.heed() {
                     return failed(error);
                 }
             }

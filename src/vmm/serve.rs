@@ -17,6 +17,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use super::build::{Made, Parts, build};
 use super::error::Error;
 use super::machine::Stopped;
+use super::tuning::Governor;
 use super::uplink::{self, MAX_CONNECTIONS, Order, Report};
 use super::vcpu_thread::VcpuThread;
 use crate::devices::virtio::fs::{self, Owners};
@@ -87,7 +88,8 @@ fn run_machine(uplink: &Arc<Seqpacket>) -> Result<Stopped, Error> {
     let tell = |report| uplink::send(uplink, &report, &[]).map_err(Error::Process);
     let machine = build(&spec, parts, tell)?;
     let exits = machine.exits.clone();
-    watch(Arc::clone(uplink), left, exits.clone()).map_err(Error::Process)?;
+    let governor = Arc::clone(&machine.governor);
+    watch(Arc::clone(uplink), left, exits.clone(), governor).map_err(Error::Process)?;
     let stopped = machine.start()?.wait();
     report_exits(uplink, exits.as_deref());
     stopped
@@ -170,11 +172,12 @@ fn die_with_parent() -> io::Result<()> {
 }
 
 /// Ends this process when the other end of the leash closes, or says what it must not. Until then it
-/// may ask for counts, and admit connections to those that are `left`.
+/// may ask for counts and changes, and admit connections to those that are `left`.
 fn watch(
     uplink: Arc<Seqpacket>,
     left: Arc<AtomicUsize>,
     exits: Option<Arc<Exits>>,
+    governor: Arc<Governor>,
 ) -> io::Result<()> {
     thread::Builder::new()
         .name("leash".to_owned())
@@ -182,6 +185,7 @@ fn watch(
             while let Ok(Some((order, _))) = uplink::receive(&uplink) {
                 match order {
                     Order::ReportExits => report_exits(&uplink, exits.as_deref()),
+                    Order::Tune(tuning) => governor.tune(&tuning),
                     Order::Admit {
                         connections,
                         session,

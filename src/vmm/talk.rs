@@ -58,6 +58,8 @@ pub enum Event {
     Attend(Answers),
     /// Somebody wants one more session.
     Exec(Wanted),
+    /// Somebody bounds the processes of the workload.
+    BoundTasks(Option<u32>),
     /// Somebody wants something of a session.
     Wish(u32, Wish),
 }
@@ -264,6 +266,7 @@ impl<'a> Talk<'a> {
             Event::Signal(signal) => return Ok(self.pass_on(signal)),
             Event::Attend(answers) => self.attend(answers),
             Event::Exec(wanted) => self.exec(wanted),
+            Event::BoundTasks(most) => self.order(Frame::Bound { most }),
             Event::Wish(session, wish) => self.wish(session, wish),
         }
         Ok(None)

@@ -13,6 +13,7 @@
 //!    │ ◀──────────── Connected{port} + a socket ──────┤   once per connection of the guest
 //!    ├── Admit{session} ──────────────────────────────▶ │   for each session beside the workload
 //!    │ ◀──────────────────── Admitted{session} ───────┤   then the guest is asked to run it
+//!    ├── Tune{…} ─────────────────────────────────────▶ │   what somebody changes while it runs
 //!    ├── ReportExits ─────────────────────────────────▶ │   if they are counted, and the machine has not
 //!    │ ◀──────────────────────── Exits{counts} ───────┤   said so before its end
 //!    │ ◀─────────────────────── Stopped{reason} ──────┤
@@ -26,6 +27,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::tuning::Tuning;
 use crate::kvm::Flavour;
 use crate::spec::VmSpec;
 use crate::sys::seqpacket::Seqpacket;
@@ -57,6 +59,8 @@ pub enum Order {
     /// Build and start this machine. Files: the console's pipe, the kernel, the initial RAM disk if
     /// there is one, the disk's pieces, the disk that is written.
     Build(Box<VmSpec>),
+    /// Change what may be changed of a machine that runs.
+    Tune(Tuning),
     /// Say how often the guest left its vCPUs, if that is counted.
     ReportExits,
     /// Let the guest open that many connections more, for this session.

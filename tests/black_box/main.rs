@@ -30,6 +30,7 @@ mod surface;
 mod tap;
 mod terminal;
 mod together;
+mod update;
 mod volumes;
 mod watched;
 mod words;

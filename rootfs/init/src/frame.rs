@@ -85,6 +85,11 @@ pub enum Frame {
         /// The new size.
         size: Size,
     },
+    /// Host: the workload, and all that run beside it, may be that many processes and threads from now on.
+    Bound {
+        /// How many; `None` for as many as there is room for.
+        most: Option<u32>,
+    },
     /// Guest: the session's process executes its command.
     Started {
         /// The session.
@@ -118,6 +123,7 @@ const EXITED: u8 = 7;
 const FINISHED: u8 = 8;
 const EXEC: u8 = 9;
 const RESIZE: u8 = 10;
+const BOUND: u8 = 11;
 
 impl Frame {
     /// The frame as it crosses the wire, header and payload.
@@ -174,6 +180,11 @@ impl Frame {
             Self::Job(job) => {
                 job.write(out);
                 return JOB;
+            }
+            Self::Bound { most } => {
+                // None at all is no number that anybody could mean.
+                out.u32(most.unwrap_or(0));
+                return BOUND;
             }
             Self::Attach { session, .. }
             | Self::Signal { session, .. }
@@ -232,6 +243,9 @@ impl Frame {
             RESIZE => Self::Resize {
                 session: from.u32()?,
                 size: Size::read(&mut from)?,
+            },
+            BOUND => Self::Bound {
+                most: Some(from.u32()?).filter(|most| *most > 0),
             },
             STARTED => Self::Started {
                 session: from.u32()?,
@@ -453,6 +467,7 @@ mod tests {
             };
             let frames = [
                 Frame::Resize { session, size },
+                Frame::Bound { most: None },
                 Frame::Signal { session, number },
                 Frame::Exec {
                     session,

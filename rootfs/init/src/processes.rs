@@ -88,6 +88,31 @@ pub fn all() -> Vec<Running> {
     pids.filter_map(|pid| look(pid, uptime)).collect()
 }
 
+/// Threads of all processes but init and the kernel's own.
+#[cold]
+pub fn threads() -> u32 {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| number(Path::new(&entry.file_name())));
+    let counts = pids.filter(|pid| *pid != 1).filter_map(|pid| {
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        threads_of(&stat)
+    });
+    counts.sum()
+}
+
+/// Threads of the process of a `stat`; none for one of the kernel's.
+fn threads_of(stat: &[u8]) -> Option<u32> {
+    // The name is in parentheses, and may have anything in it. Behind it are the fields from the third.
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(&stat[name_end + 1..]).ok()?;
+    let field = |number: usize| rest.split_ascii_whitespace().nth(number - 3)?.parse().ok();
+    let flags: u64 = field(9)?;
+    if flags & KERNEL_THREAD != 0 {
+        return None;
+    }
+    u32::try_from(field(20)?).ok()
+}
+
 fn number(name: &Path) -> Option<u32> {
     name.to_str()?.parse().ok()
 }
@@ -161,6 +186,15 @@ mod tests {
         for wrong in [&b""[..], b"1 2 3", b"1 2 3 4 5 root", b"x 2 3 4 5 root\tsh"] {
             assert_eq!(Running::read(wrong), None);
         }
+    }
+
+    #[test]
+    fn threads_are_counted_but_not_the_kernels() {
+        let stat =
+            |flags: u64| format!("7 (a) b) S 1 7 7 0 -1 {flags} 0 0 0 0 1 2 3 4 20 0 5 0 900 0 0");
+        assert_eq!(threads_of(stat(0x40_0100).as_bytes()), Some(5));
+        assert_eq!(threads_of(stat(0x20_8040).as_bytes()), None);
+        assert_eq!(threads_of(b"7 (a"), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  poll ─┬─ a child died ────▶ buried; a session's: Exited     the workload's ends the loop
-//!        ├─ a frame came ────▶ Exec, Signal, Resize
+//!        ├─ a frame came ────▶ Exec, Signal, Resize, Bound
 //!        └─ a stream flows ──▶ a turn of its relay
 //! ```
 
@@ -15,6 +15,7 @@ use husk_init::job::Process;
 use crate::control::{Control, Stop};
 use crate::reap::{Tell, bury_the_dead, end_leftovers};
 use crate::session::{Session, WORKLOAD};
+use crate::tasks;
 use husk_init::failure::{At, refused};
 use husk_init::sys::wait::{self, entry, poll};
 
@@ -163,8 +164,10 @@ impl Sessions {
             Frame::Resize { session, size } => {
                 self.named(session).for_each(|session| session.resize(size));
             }
+            // A kernel that does not take it keeps what it has.
+            Frame::Bound { most } => drop(tasks::bound_again(most)),
             _ => {
-                let words = b"sessions take commands, signals and sizes only";
+                let words = b"sessions take commands, signals, sizes and bounds only";
                 return Err(refused(Stage::Protocol, words).into());
             }
         }

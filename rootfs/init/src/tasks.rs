@@ -5,6 +5,7 @@ use std::ffi::CStr;
 
 use husk_init::exit::{Failure, Stage};
 use husk_init::failure::At;
+use husk_init::processes;
 use husk_init::sys::{Errno, Result, file};
 
 /// Tasks that there are: the second number of the fourth word (proc_loadavg(5)).
@@ -13,16 +14,39 @@ const LOAD: &CStr = c"/proc/loadavg";
 /// Tasks that there may be (proc_sys_kernel(5)).
 const MOST: &CStr = c"/proc/sys/kernel/threads-max";
 
+/// As many as the kernel has numbers for (FUTEX_TID_MASK).
+const ALL: u32 = 0x3fff_ffff;
+
 /// Bounds the workload to `most`, besides those that are there: the kernel's own, and init.
 pub fn bound(most: u32) -> std::result::Result<(), Failure> {
     set(most).at(Stage::Limit, b"pids")
 }
 
+/// Bounds it anew while it runs: what it is already is not counted twice. `None` is no bound but the kernel's own.
+#[cold]
+pub fn bound_again(most: Option<u32>) -> std::result::Result<(), Failure> {
+    let set = match most {
+        None => write(ALL),
+        Some(most) => count_all().and_then(|now| {
+            let own = now.saturating_sub(processes::threads());
+            write(own.saturating_add(most))
+        }),
+    };
+    set.at(Stage::Limit, b"pids")
+}
+
 fn set(most: u32) -> Result<()> {
+    write(count_all()?.saturating_add(most))
+}
+
+fn count_all() -> Result<u32> {
     let mut load = [0; 64];
     let len = file::read(&file::open(LOAD, libc::O_RDONLY, 0)?, &mut load)?;
-    let now = count(&load[..len]).ok_or(Errno(libc::EINVAL))?;
-    let all = now.saturating_add(most).to_string();
+    count(&load[..len]).ok_or(Errno(libc::EINVAL))
+}
+
+fn write(all: u32) -> Result<()> {
+    let all = all.to_string();
     file::write(&file::open(MOST, libc::O_WRONLY, 0)?, all.as_bytes()).map(drop)
 }
 
