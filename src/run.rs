@@ -275,6 +275,7 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
         name: spec.name.clone(),
         cpus: spec.cpus,
         memory: spec.memory,
+        reservation: spec.reservation,
         kernel,
         kernel_is_foreign: spec.kernel.is_some(),
         initrd: spec.initrd.clone(),
@@ -318,6 +319,7 @@ fn reach(launched: &vmm::Launched, asker: Asker, spec: &RunSpec) -> Result<Reach
         limits: spec.process.limits.clone(),
         cpus: spec.cpus.count(),
         memory: spec.memory,
+        has_balloon: spec.reservation.is_some(),
     }))
 }
 
@@ -399,6 +401,7 @@ fn run_container(
         written: written.as_ref().map(|written| written.path().to_owned()),
         memory: spec.memory,
         cpus: spec.cpus,
+        reservation: spec.reservation,
         cpuset: spec.cpuset.clone(),
         rates: spec.rates.clone(),
         asked: spec.asked,

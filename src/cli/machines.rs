@@ -9,6 +9,7 @@ use super::Status as ExitStatus;
 use super::output::{Failure, say};
 use crate::machines::{Error, Machine, Machines, Record, State, Status, Wellness};
 use crate::run;
+use crate::spec::units::parse_size;
 use crate::spec::{
     DeviceRate, PREFIX_V6, Published, Restart, STOP_TIMEOUT, Signal, Wall, parse_tasks, time,
 };
@@ -186,6 +187,8 @@ fn host_config(record: &Record) -> Value {
         Restart::OnFailure(Some(most)) => most,
         _ => 0,
     };
+    let reservation = request.memory_reservation.as_deref();
+    let reservation = reservation.and_then(|text| parse_size(text).ok());
     let rates = request.device_rates.parse().unwrap_or_default();
     let rate = |one: &Option<DeviceRate>| {
         let one = one.as_ref();
@@ -196,6 +199,7 @@ fn host_config(record: &Record) -> Value {
         "AutoRemove": lifecycle.remove,
         "RestartPolicy": { "Name": lifecycle.restart.name(), "MaximumRetryCount": most },
         "Memory": record.resolved.memory,
+        "MemoryReservation": reservation.unwrap_or(0),
         "NanoCpus": record.resolved.cpus.nano(),
         "CpusetCpus": request.cpuset_cpus.as_deref().unwrap_or_default(),
         "BlkioDeviceReadBps": rate(&rates.read_bps),

@@ -13,6 +13,9 @@ pub struct Args {
     /// Memory, like 256m or 2g
     #[arg(short, long, value_name = "SIZE")]
     memory: Option<String>,
+    /// What the host should have to give of that at most
+    #[arg(long, value_name = "SIZE")]
+    memory_reservation: Option<String>,
     /// CPUs, and parts of one, like 2 or 0.5
     #[arg(long, value_name = "N")]
     cpus: Option<String>,
@@ -36,6 +39,7 @@ pub struct Args {
 pub fn update(args: &Args) -> ExitStatus {
     let update = Update {
         memory: args.memory.clone(),
+        memory_reservation: args.memory_reservation.clone(),
         cpus: args.cpus.clone(),
         cpuset_cpus: args.cpuset_cpus.clone(),
         pids_limit: args.pids_limit.clone(),

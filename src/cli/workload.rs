@@ -34,6 +34,10 @@ pub struct Workload {
     /// Memory, like 256m or 2g [default: 512m]
     #[arg(short, long, value_name = "SIZE")]
     memory: Option<String>,
+    /// What the host should have to give of that at most, like 128m: a machine gives back what it has free, and is pressed
+    /// as far as it has something to spare
+    #[arg(long, value_name = "SIZE")]
+    memory_reservation: Option<String>,
     /// CPUs, and parts of one, like 2 or 0.5 [default: 1]
     #[arg(long, value_name = "N")]
     cpus: Option<String>,
@@ -113,6 +117,7 @@ impl Workload {
             user: self.user.clone(),
             hostname: self.hostname.clone(),
             memory: self.memory.clone(),
+            memory_reservation: self.memory_reservation.clone(),
             cpus: self.cpus.clone(),
             cpuset_cpus: self.cpuset_cpus.clone(),
             pids_limit: self.pids_limit.clone(),
@@ -163,6 +168,7 @@ impl Workload {
     pub fn limit_words(&self, memory: u64, cpus: Cpus) -> Vec<OsString> {
         let mut words = Words::default();
         words.value("--memory", Some(memory.to_string()));
+        words.value("--memory-reservation", self.memory_reservation.as_ref());
         words.value("--cpus", Some(cpus.to_string()));
         words.value("--cpuset-cpus", self.cpuset_cpus.as_ref());
         words.value("--pids-limit", self.pids_limit.as_ref());

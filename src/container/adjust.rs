@@ -58,6 +58,10 @@ impl Limits {
         if let Some(memory) = change.memory {
             self.set_memory(memory).map_err(tell("--memory"))?;
         }
+        if let Some(reservation) = change.reservation {
+            self.set_reservation(reservation)
+                .map_err(tell("--memory-reservation"))?;
+        }
         if let Some(cpus) = change.cpus {
             self.set_cpus(cpus).map_err(tell("--cpus"))?;
         }
@@ -95,6 +99,14 @@ impl Limits {
             Ok(()) => both(),
             Err(_) => both().and_then(|()| memory()),
         }
+    }
+
+    fn set_reservation(&self, bytes: u64) -> io::Result<()> {
+        let file = match self.kind {
+            Kind::Unified => "memory.low",
+            _ => "memory.soft_limit_in_bytes",
+        };
+        self.write("memory", file, &bytes.to_string())
     }
 
     fn set_cpus(&self, cpus: Cpus) -> io::Result<()> {

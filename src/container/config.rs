@@ -213,6 +213,9 @@ fn resources(spec: &ContainerSpec, cgroups: Cgroups) -> Value {
     if cgroups.memory {
         let limit = i64::try_from(spec.memory).unwrap_or(i64::MAX);
         resources["memory"] = json!({"limit": limit});
+        if let Some(reservation) = spec.reservation {
+            resources["memory"]["reservation"] = json!(reservation);
+        }
         if cgroups.swap {
             // A guest has no swap either. In the unified tree swap has a limit of its own, which the
             // embedded runtime sets to anything but nothing.

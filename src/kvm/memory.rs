@@ -7,6 +7,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use rustix::param::page_size;
 use vm_memory::mmap::MmapRegionBuilder;
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
 
@@ -89,6 +90,30 @@ pub fn prefer_huge_page(mem: &GuestMemoryMmap, start: u64) -> Option<Range<usize
     Some(begin.addr()..begin.addr() + HUGE_PAGE)
 }
 
+/// Gives the host back what backs the whole pages among `len` bytes from `start` on: they read as zeros, or as what a
+/// file has that was lent to them, until they are written again. False where that is not all guest memory.
+pub fn give_back(mem: &GuestMemoryMmap, start: GuestAddress, len: usize) -> bool {
+    let Ok(slice) = mem.get_slice(start, len) else {
+        return false;
+    };
+    let begin = slice.ptr_guard_mut().as_ptr();
+    let page = page_size();
+    let before = begin.addr().next_multiple_of(page) - begin.addr();
+    let whole = len.saturating_sub(before) / page * page;
+    if whole > 0 {
+        // SAFETY: the pages are guest memory, as was checked: they stay mapped, and nobody holds references into
+        // them; a guest that changes while somebody reads is what everybody here expects.
+        let _refused = unsafe {
+            madvise(
+                begin.wrapping_byte_add(before).cast(),
+                whole,
+                Advice::LinuxDontNeed,
+            )
+        };
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use vm_memory::Bytes;
@@ -115,6 +140,28 @@ mod tests {
             mem.write_obj(7u64, GuestAddress((64 << 20) + 4089))
                 .is_err()
         );
+    }
+
+    #[test]
+    fn whole_pages_are_given_back_and_nothing_beyond_memory() {
+        let mem = allocate(1 << 20).unwrap();
+        let byte = |at| mem.read_obj::<u8>(GuestAddress(at)).unwrap();
+        mem.write_slice(&[7; 5 * 4096], GuestAddress(0)).unwrap();
+        assert!(give_back(&mem, GuestAddress(100), 3 * 4096));
+        let seen = [0, 4095, 4096, 3 * 4096 - 1, 3 * 4096, 5 * 4096 - 1].map(byte);
+        assert_eq!(seen, [7, 7, 0, 0, 7, 7]);
+        assert!(give_back(&mem, GuestAddress(4 * 4096 + 1), 4095));
+        assert_eq!(byte(4 * 4096 + 1), 7, "no whole page");
+        for (start, len) in [
+            (1 << 20, 1),
+            ((1 << 20) - 1, 2),
+            (u64::MAX, 9),
+            (0, usize::MAX),
+        ] {
+            assert!(!give_back(&mem, GuestAddress(start), len));
+        }
+        mem.write_obj(9u8, GuestAddress(4096)).unwrap();
+        assert_eq!(byte(4096), 9);
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct Guest {
     pub cpus: u32,
     /// Bytes of memory that it has, for this life.
     pub memory: u64,
+    /// Whether it gives memory back.
+    pub has_balloon: bool,
 }
 
 impl Reached {
@@ -152,15 +154,28 @@ impl Guest {
                 "--memory: it has had {} since its start; for another size {REMEDY}",
                 show_size(self.memory)
             )),
+            Change {
+                reservation: Some(_),
+                ..
+            } if !self.has_balloon => Err(format!(
+                "--memory-reservation: it was started without, and has no balloon; {REMEDY}"
+            )),
             _ => Ok(()),
         }
     }
 
     fn adjust(&self, change: &Change) -> Result<(), String> {
-        if change.cpus.is_some() || change.rates.is_some() {
+        let Change {
+            cpus,
+            reservation,
+            rates,
+            ..
+        } = change;
+        if cpus.is_some() || reservation.is_some() || rates.is_some() {
             let tuning = Tuning {
-                cpus: change.cpus,
-                rates: change.rates.clone(),
+                cpus: *cpus,
+                reservation: *reservation,
+                rates: rates.clone(),
             };
             let told = self.tuner.tune(tuning);
             told.map_err(|error| format!("its machine is not to be told ({error})"))?;

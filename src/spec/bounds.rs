@@ -18,6 +18,7 @@ const BLOCK: u64 = 4096;
 /// What a run may use, as far as somebody says so.
 pub(super) struct Bounds {
     pub(super) memory: Option<u64>,
+    pub(super) reservation: Option<u64>,
     pub(super) disk: Option<u64>,
     pub(super) cpus: Option<Cpus>,
     pub(super) cpuset: Option<CpuList>,
@@ -28,6 +29,7 @@ pub(super) struct Bounds {
 impl Bounds {
     pub(super) fn collect(request: &RunRequest, problems: &mut Problems) -> Self {
         let memory = request.memory.as_deref().map(units::parse_size);
+        let reservation = request.memory_reservation.as_deref().map(parse_reservation);
         let disk = request.disk.as_deref().map(parse_disk);
         let cpus = request.cpus.as_deref().map(Cpus::parse);
         let cpuset = request.cpuset_cpus.as_deref().map(CpuList::parse);
@@ -39,11 +41,28 @@ impl Bounds {
         Self {
             rates,
             memory: problems.take(memory.transpose()).flatten(),
+            reservation: problems.take(reservation.transpose()).flatten(),
             disk: problems.take(disk.transpose()).flatten(),
             cpus: problems.take(cpus.transpose()).flatten(),
             cpuset: problems.take(cpuset.transpose()).flatten(),
             tasks: problems.take(tasks.transpose()).flatten().flatten(),
         }
+    }
+}
+
+/// `--memory-reservation`: a size.
+fn parse_reservation(text: &str) -> Result<u64, String> {
+    units::parse_size(text).map_err(|problem| format!("--memory-reservation: {problem}"))
+}
+
+/// What is said where more is reserved than there is.
+pub(super) fn check_reservation(reservation: Option<u64>, memory: u64) -> Result<(), String> {
+    match reservation {
+        Some(reservation) if reservation > memory => Err(format!(
+            "--memory-reservation: more than the {} of --memory; write less, or raise that",
+            units::show_size(memory)
+        )),
+        _ => Ok(()),
     }
 }
 

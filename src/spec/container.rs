@@ -76,6 +76,8 @@ pub struct ContainerSpec {
     pub written: Option<PathBuf>,
     /// Most memory, bytes.
     pub memory: u64,
+    /// Memory that it is pressed towards, bytes, where the host is short of it.
+    pub reservation: Option<u64>,
     /// CPUs' worth of time.
     pub cpus: Cpus,
     /// The host's CPUs that it may use; `None` for all.

@@ -69,6 +69,9 @@ pub struct VmSpec {
     pub cpus: Cpus,
     /// Guest memory, bytes.
     pub memory: u64,
+    /// What the process of the machine should hold of the host's memory at most, bytes; then it has a balloon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<u64>,
     /// The kernel: an uncompressed ELF or a bzImage.
     pub kernel: PathBuf,
     /// Whether the kernel is not husk's own: its file may change while it runs, and it may learn of the

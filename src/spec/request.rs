@@ -66,6 +66,9 @@ pub struct RunRequest {
     /// Guest memory as typed.
     #[serde(skip_serializing_if = "is_default")]
     pub memory: Option<String>,
+    /// Memory that it is pressed towards, as typed.
+    #[serde(skip_serializing_if = "is_default")]
+    pub memory_reservation: Option<String>,
     /// CPUs as typed.
     #[serde(skip_serializing_if = "is_default")]
     pub cpus: Option<String>,

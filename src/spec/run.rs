@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use husk_init::job::{GuestFile, PROBE_PATH, Process};
 
-use super::bounds::Bounds;
+use super::bounds::{Bounds, check_reservation};
 use super::config::ImageConfig;
 use super::container::{Asked, Wall};
 use super::cpu_list::CpuList;
@@ -31,7 +31,7 @@ use super::{environment, limits};
 const MAX_HOSTNAME: usize = 64;
 
 /// Memory of a machine for which nobody asked for any, bytes. A guest takes what it touches of it.
-const DEFAULT_MEMORY: u64 = 512 << 20;
+pub(super) const DEFAULT_MEMORY: u64 = 512 << 20;
 
 /// Everything about one run but the disk and the clock.
 #[derive(Debug, Clone)]
@@ -56,6 +56,8 @@ pub struct RunSpec {
     pub probe: bool,
     /// Guest memory, bytes.
     pub memory: u64,
+    /// What the host should have to give of it at most, bytes; `None` where nobody cares.
+    pub reservation: Option<u64>,
     /// Bytes of the disk that takes what is written to the root file system; without one, memory does.
     pub disk: Option<u64>,
     /// CPUs.
@@ -125,6 +127,8 @@ impl RunSpec {
         let name = request.name.clone().unwrap_or_else(|| id.to_owned());
         problems.take(check_name(&name));
         let bounds = Bounds::collect(&request, &mut problems);
+        let memory = bounds.memory.unwrap_or(DEFAULT_MEMORY);
+        problems.take(check_reservation(bounds.reservation, memory));
         if request.initrd.is_some() && request.kernel.is_none() {
             let needs = "--initrd needs --kernel: the embedded kernel takes no initial RAM disk";
             problems.0.push(needs.to_owned());
@@ -159,7 +163,8 @@ impl RunSpec {
             volumes: places.volumes,
             mounts: places.mounts,
             probe: request.probe.is_some(),
-            memory: bounds.memory.unwrap_or(DEFAULT_MEMORY),
+            memory,
+            reservation: bounds.reservation,
             disk: bounds.disk,
             cpus: bounds.cpus.unwrap_or_default(),
             cpuset: bounds.cpuset,

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bounds::Bounds;
+use super::bounds::{Bounds, check_reservation};
 use super::cpu_list::CpuList;
 use super::cpus::Cpus;
 use super::lifecycle::Restart;
 use super::rates::{DeviceRates, RateWords};
 use super::request::RunRequest;
-use super::run::{Problems, SpecError};
+use super::run::{DEFAULT_MEMORY, Problems, SpecError};
 
 /// What is to be changed, as typed. What is not spoken of stays.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -16,6 +16,8 @@ use super::run::{Problems, SpecError};
 pub struct Update {
     /// `--memory`.
     pub memory: Option<String>,
+    /// `--memory-reservation`.
+    pub memory_reservation: Option<String>,
     /// `--cpus`.
     pub cpus: Option<String>,
     /// `--cpuset-cpus`.
@@ -33,6 +35,8 @@ pub struct Update {
 pub struct Change {
     /// Memory, bytes.
     pub memory: Option<u64>,
+    /// What the host should have to give of it at most, bytes.
+    pub reservation: Option<u64>,
     /// CPUs.
     pub cpus: Option<Cpus>,
     /// The host's CPUs that it may use.
@@ -59,6 +63,7 @@ impl Update {
             }
         };
         replace(&mut request.memory, &self.memory);
+        replace(&mut request.memory_reservation, &self.memory_reservation);
         replace(&mut request.cpus, &self.cpus);
         replace(&mut request.cpuset_cpus, &self.cpuset_cpus);
         replace(&mut request.pids_limit, &self.pids_limit);
@@ -72,6 +77,18 @@ impl Update {
         }
     }
 
+    /// Memory, and what is reserved of it, as they are from now on; what was kept is in order.
+    fn sizes(&self, request: &RunRequest) -> (u64, Option<u64>) {
+        let mut sizes = RunRequest {
+            memory: request.memory.clone(),
+            memory_reservation: request.memory_reservation.clone(),
+            ..RunRequest::default()
+        };
+        self.apply(&mut sizes);
+        let bounds = Bounds::collect(&sizes, &mut Problems::default());
+        (bounds.memory.unwrap_or(DEFAULT_MEMORY), bounds.reservation)
+    }
+
     /// What it means for a machine of `request`, or every mistake in it.
     pub fn read(&self, request: &RunRequest) -> Result<Change, SpecError> {
         let mut changed = RunRequest {
@@ -81,6 +98,10 @@ impl Update {
         self.apply(&mut changed);
         let mut problems = Problems::default();
         let bounds = Bounds::collect(&changed, &mut problems);
+        if bounds.memory.is_some() || bounds.reservation.is_some() {
+            let (memory, reservation) = self.sizes(request);
+            problems.take(check_reservation(reservation, memory));
+        }
         if request.lifecycle.remove && self.restart.is_some_and(|policy| policy != Restart::No) {
             let text =
                 "--restart: a machine that removes itself at its end (--rm) is not started again";
@@ -93,6 +114,7 @@ impl Update {
         }
         Ok(Change {
             memory: bounds.memory,
+            reservation: bounds.reservation,
             cpus: bounds.cpus,
             cpuset: bounds.cpuset,
             tasks: self.pids_limit.is_some().then_some(bounds.tasks),
@@ -138,6 +160,30 @@ mod tests {
         let nothing = Update::default();
         assert!(nothing.is_empty() && !update.is_empty());
         assert_eq!(nothing.read(&request).unwrap(), Change::default());
+    }
+
+    #[test]
+    fn no_more_is_reserved_than_there_is_from_now_on() {
+        let request = RunRequest {
+            memory: Some("256m".to_owned()),
+            memory_reservation: Some("200m".to_owned()),
+            ..RunRequest::default()
+        };
+        for (memory, reservation, is_right) in [
+            (Some("128m"), None, false),
+            (Some("128m"), Some("64m"), true),
+            (None, Some("300m"), false),
+            (None, Some("256m"), true),
+            (Some("1g"), Some("300m"), true),
+        ] {
+            let update = Update {
+                memory: memory.map(str::to_owned),
+                memory_reservation: reservation.map(str::to_owned),
+                ..Update::default()
+            };
+            let read = update.read(&request);
+            assert_eq!(read.is_ok(), is_right, "{memory:?} {reservation:?}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, RecvError};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -20,6 +21,7 @@ use super::uplink::Report;
 use super::vcpu_thread::VcpuThread;
 use crate::boot::{self, CommandLine, Hardware, Initrd, Loaded, Speech};
 use crate::devices::virtio::QUEUE_NOTIFY;
+use crate::devices::virtio::balloon::Balloon;
 use crate::devices::virtio::blk::{Block, Sparse, Stitched, WritableBlock};
 use crate::devices::virtio::device::Device;
 use crate::devices::virtio::fs::{Fs, Share};
@@ -91,9 +93,10 @@ pub fn build(
     // 4. Devices, wired to it.
     let reset = EventFd::new(0).map_err(no_event)?;
     let ports = Arc::new(wire_ports(&vm, parts.console, &reset)?);
-    let pace = Arc::new(Pace::new(&spec.rates, Instant::now()));
-    let mut devices = new_devices(parts.disk, &pace, parts.connector)?;
-    devices.extend(wanted_devices(spec, (parts.shares, parts.written), &pace)?);
+    let governor = govern(spec, cpus);
+    let mut devices = new_devices(parts.disk, &governor.pace, parts.connector)?;
+    let wanted = wanted_devices(spec, (parts.shares, parts.written), &governor)?;
+    devices.extend(wanted);
     devices.extend(connect(parts.network, parts.tap)?);
     let speech = match (spec.verbose_console, spec.kernel_is_foreign) {
         (true, _) => Speech::Everything,
@@ -122,14 +125,19 @@ pub fn build(
         Arc::new(Exits::follow(&vm, vcpus))
     });
     tell(Report::Built { flavour })?;
-    let governor = Governor {
-        allowance: Arc::new(Allowance::new(spec.cpus)),
-        pace,
-        vcpus: cpus.into(),
-    };
     let mut machine = Machine::new(vm, vcpus, transports, reset, governor);
     machine.exits = exits;
     Ok(machine)
+}
+
+/// What may be changed of the machine later.
+fn govern(spec: &VmSpec, vcpus: u8) -> Governor {
+    Governor {
+        allowance: Arc::new(Allowance::new(spec.cpus)),
+        reservation: Arc::new(AtomicU64::new(spec.reservation.unwrap_or(spec.memory))),
+        pace: Arc::new(Pace::new(&spec.rates, Instant::now())),
+        vcpus: vcpus.into(),
+    }
 }
 
 fn in_boot(spec: &VmSpec, source: boot::Error) -> Error {
@@ -221,7 +229,7 @@ fn new_devices(
 fn wanted_devices(
     spec: &VmSpec,
     (shares, written): (Vec<Share>, Option<(File, u64)>),
-    pace: &Arc<Pace>,
+    governor: &Governor,
 ) -> Result<Vec<Box<dyn Device>>, Error> {
     let mut devices: Vec<Box<dyn Device>> = Vec::new();
     if spec.kernel_is_foreign {
@@ -232,7 +240,15 @@ fn wanted_devices(
         devices.push(Box::new(share(shares)?));
     }
     if let Some((file, len)) = written {
-        devices.push(Box::new(writable(file, len, pace)?));
+        devices.push(Box::new(writable(file, len, &governor.pace)?));
+    }
+    if spec.reservation.is_some() {
+        let balloon = Balloon::new(spec.memory, Arc::clone(&governor.reservation));
+        let balloon = balloon.map_err(|source| Error::Host {
+            what: "a clock for the balloon",
+            source,
+        })?;
+        devices.push(Box::new(balloon));
     }
     Ok(devices)
 }

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use super::throttle::Allowance;
 use super::uplink::{self, Order};
+use crate::devices::virtio::balloon::Reservation;
 use crate::devices::virtio::pace::Pace;
 use crate::spec::{Cpus, DeviceRates};
 use crate::sys::seqpacket::Seqpacket;
@@ -17,6 +19,8 @@ use crate::sys::seqpacket::Seqpacket;
 pub struct Tuning {
     /// How much its vCPUs may be used together.
     pub cpus: Option<Cpus>,
+    /// What its process should hold of the host's memory at most, bytes, where it has a balloon.
+    pub reservation: Option<u64>,
     /// How fast its disks may be used together.
     pub rates: Option<DeviceRates>,
 }
@@ -30,6 +34,8 @@ pub struct Tuner(Seqpacket);
 pub struct Governor {
     /// How much each vCPU may be used.
     pub allowance: Arc<Allowance>,
+    /// What the balloon works towards.
+    pub reservation: Reservation,
     /// How fast the disks may be used.
     pub pace: Arc<Pace>,
     /// How many vCPUs there are.
@@ -53,6 +59,9 @@ impl Governor {
     pub(super) fn tune(&self, tuning: &Tuning) {
         if let Some(rates) = &tuning.rates {
             self.pace.set(rates, Instant::now());
+        }
+        if let Some(bytes) = tuning.reservation {
+            self.reservation.store(bytes, Ordering::Relaxed);
         }
         if let Some(cpus) = tuning.cpus {
             // A thread that cannot be interrupted has ended, and with it soon the machine.

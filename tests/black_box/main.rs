@@ -19,6 +19,7 @@ mod image_config;
 mod inside;
 mod layers;
 mod machines;
+mod memory;
 mod network;
 mod parity;
 mod probe;

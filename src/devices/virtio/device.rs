@@ -29,6 +29,8 @@ pub enum Kind {
     Block = 2,
     /// 5.4, entropy source.
     Rng = 4,
+    /// 5.5, memory balloon.
+    Balloon = 5,
     /// 5.10, socket device.
     Vsock = 19,
     /// 5.11, file system device.

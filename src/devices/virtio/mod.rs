@@ -1,5 +1,6 @@
 //! Virtio 1.2 over MMIO: one transport, one file or folder per device.
 
+pub mod balloon;
 pub mod blk;
 pub mod chain;
 pub mod device;

@@ -1,5 +1,6 @@
 //! The devices as a driver sees them: registers, rings and memory, no KVM.
 
+mod balloon;
 mod blk;
 mod disk;
 mod driver;
