@@ -6,12 +6,13 @@
 # DIR/python3.tar   Debian with python3: mmdebstrap makes the root, podman the image (docker archive)
 # DIR/entries       the same under layers that have everything a layer can have: podman builds
 #                   them, umoci adds the ones that podman cannot make (OCI layout, tag `latest`)
+# DIR/programs.tar  Debian with servers and clients of a network: nginx, redis, iperf3, curl, dig, ping
 #
 # What is there already and younger than its recipe is kept. Needs: mmdebstrap, podman, skopeo, umoci, tar; root rights.
 set -eu
 
 HERE=$(cd "$(dirname "$0")" && pwd)
-[ $# = 1 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# = 1 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 mkdir -p "$1"
 OUT=$(cd "$1" && pwd)
 WORK=$(mktemp -d)
@@ -27,16 +28,23 @@ build() {
     podman_ save -q --format docker-archive -o "$4" "$3"
 }
 
+# make_root PACKAGES
 make_root() {
-    mmdebstrap -q --variant=minbase --include=python3,ca-certificates \
+    mmdebstrap -q --variant=minbase --include="$1" \
         --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$WORK/root.tar"
 }
 
 make_python3() {
-    make_root
+    make_root python3,ca-certificates
     build "$WORK" "$HERE/python3.Containerfile" localhost/python3:1 "$OUT/python3.tar.part"
     mv "$OUT/python3.tar.part" "$OUT/python3.tar"
+}
+
+make_programs() {
+    make_root nginx-light,redis-server,redis-tools,iperf3,curl,bind9-dnsutils,iputils-ping
+    build "$WORK" "$HERE/programs.Containerfile" localhost/programs:1 "$OUT/programs.tar.part"
+    mv "$OUT/programs.tar.part" "$OUT/programs.tar"
 }
 
 # A layer as only other builders write it: opaque directories, devices, long names in GNU's and in
@@ -82,3 +90,4 @@ is_current() {
 
 is_current "$OUT/python3.tar" || make_python3
 is_current "$OUT/entries" || make_entries
+is_current "$OUT/programs.tar" || make_programs

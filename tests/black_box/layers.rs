@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use crate::husk::{Husk, WALLS, said, tool};
 
 /// Where `rootfs/debian/build.sh` has put its images.
-fn images() -> &'static Path {
+pub fn images() -> &'static Path {
     static IMAGES: OnceLock<PathBuf> = OnceLock::new();
     IMAGES.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images");

@@ -23,6 +23,7 @@ mod memory;
 mod network;
 mod parity;
 mod probe;
+mod programs;
 mod rates;
 mod signals;
 mod store;

@@ -4,12 +4,13 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use rustix::thread::{UnshareFlags, unshare_unsafe};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 use crate::husk::{Husk, gives_containers_a_network, said, skip, tool};
 use crate::network::{digest, fetch, pattern, sink, sized, web};
@@ -17,7 +18,7 @@ use crate::network::{digest, fetch, pattern, sink, sized, web};
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 
 /// Does `test` as the administrator of a network where there is nothing but a loopback; what it starts is in it, too.
-fn in_a_network_of_its_own(test: impl FnOnce() + Send + 'static) {
+pub fn in_a_network_of_its_own(test: impl FnOnce() + Send + 'static) {
     if !rustix::process::geteuid().is_root() {
         return skip("networks of the host's: only root makes interfaces");
     }
@@ -35,12 +36,42 @@ fn in_a_network_of_its_own(test: impl FnOnce() + Send + 'static) {
     }
 }
 
-fn ip(words: &str) {
+pub fn ip(words: &str) {
     tool("ip", &words.split_whitespace().collect::<Vec<_>>());
 }
 
+/// Another host: a network namespace of this name, as long as it lasts.
+pub struct Far(&'static str);
+
+impl Far {
+    pub fn make(name: &'static str) -> Self {
+        ip(&format!("netns add {name}"));
+        Self(name)
+    }
+
+    /// Does `work` there.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let place = fs::File::open(format!("/run/netns/{}", self.0)).unwrap();
+        let there = thread::scope(|scope| {
+            let there = scope.spawn(|| {
+                let kind = Some(LinkNameSpaceType::Network);
+                move_into_link_name_space(place.as_fd(), kind).unwrap();
+                work()
+            });
+            there.join()
+        });
+        there.unwrap()
+    }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        ip(&format!("netns delete {}", self.0));
+    }
+}
+
 /// A TAP interface that is up and at which the host has addresses.
-fn make_tap(name: &str) {
+pub fn make_tap(name: &str) {
     ip(&format!("tuntap add dev {name} mode tap user root"));
     ip(&format!("addr add {HOST}/24 dev {name}"));
     ip(&format!("-6 addr add fd09::1/64 dev {name} nodad"));
@@ -320,7 +351,7 @@ fn a_host_that_leads_to_others_gives_machines_its_own_address() {
         let done = husk.say(&["network", "setup", "--apply", network]);
         assert_eq!((done.status, done.stderr.as_str()), (0, ""));
         // Another host, of which the machine's network knows nothing.
-        ip("netns add husk-far");
+        let _far = Far::make("husk-far");
         ip("link add far0 type veth peer name far1 netns husk-far");
         ip("addr add 192.0.2.1/24 dev far0");
         ip("link set far0 up");
@@ -330,7 +361,6 @@ fn a_host_that_leads_to_others_gives_machines_its_own_address() {
             &["--network", network],
             "ping -c 1 -W 5 192.0.2.2 | grep -c ' 0% packet loss'",
         );
-        ip("netns delete husk-far");
         assert_eq!(out, "1\n");
     });
 }
