@@ -12,7 +12,7 @@
 //! 2  image, kvm          references to root file systems; KVM itself
 //!    volumes             folders that outlive the runs that see them
 //!    networks            what is known of networks on which machines reach one another
-//!    net                 the user-mode network: frames of a guest's on one side, sockets on the other
+//!    net                 the user-mode network: frames of a guest's on one side, sockets on the other; and switches
 //!    sessions            a command beside the workload, as both walls know it
 //!    machines            the machines of this host: their files, names, output, and how to reach them
 //! 1  spec                what to run, as plain data

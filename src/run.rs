@@ -13,6 +13,7 @@ mod life;
 mod mounts;
 mod network;
 pub mod networks;
+mod plugs;
 mod reached;
 mod screen;
 pub mod setup;
@@ -35,6 +36,7 @@ use husk_init::job::{Interface, Job, PROBE_PATH};
 use thiserror::Error;
 
 use life::{Life, Watch};
+use plugs::Plugs;
 use reached::{Guest, Reached};
 use screen::Screen;
 
@@ -179,6 +181,17 @@ pub enum Error {
         /// Why, as the rest of a sentence about the machine.
         why: String,
     },
+    /// A machine is not on the network that it is to leave.
+    #[error("machine `{machine}` is not on network `{network}`: `husk inspect` lists its networks")]
+    NotThere {
+        /// Which network.
+        network: String,
+        /// Which machine.
+        machine: String,
+    },
+    /// A machine that runs cannot be reached.
+    #[error(transparent)]
+    Files(#[from] files::Error),
     /// A processor that is not there, or not for this process.
     #[error(
         "--cpuset-cpus: CPU {number} is not among those that husk may use here; taskset -pc $$ lists them"
@@ -294,13 +307,17 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
         job: build_job(&spec, net.interface)?,
     };
     let (stdio, watch) = life.open(&spec)?;
+    let plugs = match machine.network {
+        Some(_) => Plugs::Machine(launched.plugs()?),
+        None => Plugs::None,
+    };
     watch.publish(net.published, net.seats);
     let started = watch.clone();
     let (asker, asked) = vmm::prepare(move || started.start());
     let on_terminal = spec.process.terminal.is_some();
     pass_signals_on(asker.clone(), on_terminal)?;
     let reached = reach(&launched, asker.clone(), &spec)?;
-    greet(&watch, reached, &spec)?;
+    greet(&watch, reached, plugs, &spec)?;
     let screen = on_terminal.then(|| Screen::lend(asker, spec.process.stdin));
     let screen = screen.transpose()?;
     let stdio = Stdio::from(stdio);
@@ -330,10 +347,10 @@ fn connect(
     life: &Life,
 ) -> Result<(network::Found, Option<File>), Error> {
     let taken = networks::reserve(&spec.networking.joinings)?.take(life.id(), &spec.name)?;
-    launched.join(&taken.trunks)?;
+    launched.plug(&taken.trunks)?;
     let net = network::find(spec, taken.seats, life.id().short())?;
     launched.listen(&net.doors)?;
-    net.tap.iter().try_for_each(|tap| launched.plug(tap))?;
+    net.tap.iter().try_for_each(|tap| launched.wire(tap))?;
     let attempts = net.network.as_ref().map(|_| life.begin_attempts());
     let attempts = attempts.transpose()?;
     attempts.iter().try_for_each(|file| launched.note(file))?;
@@ -422,7 +439,7 @@ fn run_container(
     let on_start = |reach| {
         watch.start();
         // One that cannot listen runs all the same.
-        let _unreachable = greet(&watch, Reached::Container(reach), &spec);
+        let _unreachable = greet(&watch, Reached::Container(reach), joined.plugs, &spec);
     };
     let ending = container::run(entered, &wanted, stdio, &mut timeline, note, on_start)?;
     let outcome = Outcome::new(spec.name, ending, missing, timeline);
@@ -430,9 +447,9 @@ fn run_container(
 }
 
 /// Lets others reach what runs, and looks after its health.
-fn greet(watch: &Watch, reached: Reached, spec: &RunSpec) -> io::Result<()> {
+fn greet(watch: &Watch, reached: Reached, plugs: Plugs, spec: &RunSpec) -> io::Result<()> {
     let reached = Arc::new(reached);
-    watch.listen(Arc::clone(&reached))?;
+    watch.listen(Arc::clone(&reached), plugs)?;
     match spec.health.clone() {
         Some(check) => health::watch(check, &spec.process, reached, watch.clone()),
         None => Ok(()),

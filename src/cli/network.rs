@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
+use std::net::Ipv4Addr;
 
 use serde_json::{Map, Value, json};
 
@@ -14,7 +15,7 @@ use crate::machines::Listed;
 use crate::networks::{self, Draft, Networks, Record};
 use crate::run;
 use crate::spec::sentence::sentence;
-use crate::spec::{PREFIX_V6, time};
+use crate::spec::{Joining, PREFIX_V6, time};
 
 /// Make, list and remove networks on which machines reach one another by name
 #[derive(Debug, clap::Args)]
@@ -72,6 +73,29 @@ enum Verb {
         #[arg(required = true, value_name = "NETWORK")]
         names: Vec<String>,
     },
+    /// Have a machine be on one more network, now if it runs, and from each start on
+    Connect {
+        /// Be found by this name too
+        #[arg(long, value_name = "NAME")]
+        alias: Vec<String>,
+        /// Have this address there
+        #[arg(long, value_name = "ADDRESS")]
+        ip: Option<Ipv4Addr>,
+        /// Name or ID of the network
+        network: String,
+        /// Name or ID of the machine
+        machine: String,
+    },
+    /// Have a machine leave a network
+    Disconnect {
+        /// Also one that cannot be told
+        #[arg(short, long)]
+        force: bool,
+        /// Name or ID of the network
+        network: String,
+        /// Name or ID of the machine
+        machine: String,
+    },
     /// Remove all networks on which no machine is
     Prune {
         /// Do not ask
@@ -128,6 +152,28 @@ pub fn network(args: Args) -> Status {
         } => list(&networks, &filter, format.as_deref(), quiet, no_trunc),
         Verb::Inspect { format, names } => inspect(&networks, format.as_deref(), &names),
         Verb::Rm { force, names } => remove(&networks, force, &names),
+        Verb::Connect {
+            alias,
+            ip,
+            network,
+            machine,
+        } => {
+            let joining = Joining {
+                network,
+                aliases: alias,
+                ip,
+            };
+            run::networks::connect(&mut run::machines()?.find(&machine)?, joining)?;
+            Ok(0)
+        }
+        Verb::Disconnect {
+            force,
+            network,
+            machine,
+        } => {
+            run::networks::disconnect(&mut run::machines()?.find(&machine)?, &network, force)?;
+            Ok(0)
+        }
         Verb::Prune { force } => prune(&networks, force),
         Verb::Setup(args) => setup::setup(&args),
     }

@@ -33,19 +33,24 @@ impl Cable {
         }
     }
 
-    /// Moves frames until `end` is readable or closed, or the interface is gone.
-    pub fn run(&mut self, end: BorrowedFd<'_>) -> io::Result<()> {
+    /// Moves frames until `end` is readable or closed, or the interface is gone; whether it is there.
+    pub fn run(&mut self, end: BorrowedFd<'_>) -> io::Result<bool> {
         loop {
             match self.move_frames() {
                 // Its namespace ended before whoever made it.
-                Err(Errno::BADFD) => return Ok(()),
+                Err(Errno::BADFD) => return Ok(false),
                 moved => moved?,
             }
             if self.wait(end)? {
-                return Ok(());
+                return Ok(true);
             }
             self.peer.poll()?;
         }
+    }
+
+    /// Has the peer look at what it was told meanwhile.
+    pub fn attend(&mut self) -> io::Result<()> {
+        self.peer.poll()
     }
 
     /// Moves what is there, on either side.
@@ -183,7 +188,7 @@ mod tests {
         interface.send(&more).unwrap();
         drop(leash);
         let mut cable = Cable::new(tap.into(), Box::new(station));
-        cable.run(end.as_fd()).unwrap();
+        assert!(cable.run(end.as_fd()).unwrap());
         assert_eq!(
             *took.lock().unwrap(),
             [

@@ -7,9 +7,10 @@
 //!  leaves for a network of its own, where the container will be, and makes an interface there
 //!    ├── Listen + sockets… ──────────────────────────▶ │   if ports are published
 //!    ├── Note + a file ──────────────────────────────▶ │   what the container tries to reach
-//!    ├── Join + connections… ────────────────────────▶ │   if it is on networks with other machines
+//!    ├── Plug + connections… ────────────────────────▶ │   if it is on networks with other machines
 //!    ├── Begin{network} + the interface's cable ─────▶ │   no way back: system calls and capabilities are dropped
 //!    │ ◀───────────────────────────────── Ready ───────┤   or Failed{text}
+//!    ├── Join + a connection, Leave ─────────────────▶ │   for networks, while it runs
 //!    │ ◀───────────────────────── Failed{text} ────────┤   a mistake of husk's own, at any time
 //! ```
 //!
@@ -30,8 +31,8 @@ use serde::{Deserialize, Serialize};
 use super::cable::Cable;
 use super::confine::confine;
 use super::error::Error;
-use crate::net::{Network, Setup};
-use crate::spec::VmNetwork;
+use crate::net::{Change, Changes, Network, Setup};
+use crate::spec::{Seat, VmNetwork};
 use crate::sys::fork::keep_only;
 use crate::sys::limits::raise_open_files;
 use crate::sys::linger::Linger;
@@ -58,7 +59,14 @@ enum Order {
     /// Write down here what is tried. Files: one to write to.
     Note,
     /// Reach the other machines on its networks by these. Files: connections to switches.
-    Join,
+    Plug,
+    /// The container has this place on one more network, while it runs. Files: a connection to the switch.
+    Join(Box<Seat>),
+    /// It has none any more on the network of this name.
+    Leave {
+        /// The network.
+        network: String,
+    },
     /// Serve this network. Files: the cable of the container's interface.
     Begin(VmNetwork),
 }
@@ -117,12 +125,17 @@ impl FarEnd {
     }
 
     /// Hands over the connections to the switches of its networks, in the order of the network's places.
-    pub fn join(&self, trunks: &[OwnedFd]) -> Result<(), Error> {
+    pub fn plug(&self, trunks: &[OwnedFd]) -> Result<(), Error> {
         if trunks.is_empty() {
             return Ok(());
         }
         let files: Vec<_> = trunks.iter().map(AsFd::as_fd).collect();
-        self.order(&Order::Join, &files)
+        self.order(&Order::Plug, &files)
+    }
+
+    /// What changes the networks of its container, while it runs.
+    pub fn plugs(&self) -> Result<Plugs, Error> {
+        Ok(Plugs(self.socket.try_clone().map_err(Error::Process)?))
     }
 
     fn order(&self, order: &Order, files: &[BorrowedFd<'_>]) -> Result<(), Error> {
@@ -160,6 +173,28 @@ impl FarEnd {
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// A way to change the networks that a container is on, for any thread.
+#[derive(Debug)]
+pub struct Plugs(Seqpacket);
+
+impl Plugs {
+    /// The container has this place, by `trunk`, from now on.
+    pub fn join(&self, seat: Seat, trunk: &OwnedFd) -> io::Result<()> {
+        self.order(&Order::Join(Box::new(seat)), &[trunk.as_fd()])
+    }
+
+    /// It has none on `network` any more.
+    pub fn leave(&self, network: &str) -> io::Result<()> {
+        let network = network.to_owned();
+        self.order(&Order::Leave { network }, &[])
+    }
+
+    /// One that does not listen must not stop who looks after it.
+    fn order(&self, order: &Order, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.0.send_files_now(&serde_json::to_vec(order)?, files)
     }
 }
 
@@ -214,10 +249,30 @@ fn obey(keeper: &Seqpacket) -> io::Result<()> {
     let _linger = Linger::over(tap.as_fd());
     // Each conversation is an open file of this process.
     let network = Network::new(setup, raise_open_files())?;
+    let changes = network.changes();
     let mut cable = Cable::new(tap, Box::new(network));
     confine()?;
     send(keeper, &Report::Ready, &[])?;
-    cable.run(keeper.as_fd())
+    while cable.run(keeper.as_fd())? && take_change(keeper, &changes)? {
+        cable.attend()?;
+    }
+    Ok(())
+}
+
+/// Takes an order while the container runs; false at the end.
+fn take_change(keeper: &Seqpacket, changes: &Changes) -> io::Result<bool> {
+    let Some(Message { bytes, mut files }) = keeper.receive()? else {
+        return Ok(false);
+    };
+    match serde_json::from_slice(&bytes)? {
+        Order::Join(seat) => {
+            let trunk = files.pop().ok_or(io::ErrorKind::InvalidInput)?;
+            changes.put(Change::Join(seat, trunk));
+        }
+        Order::Leave { network } => changes.put(Change::Leave(network)),
+        _ => return Err(io::ErrorKind::InvalidInput.into()),
+    }
+    Ok(true)
 }
 
 /// The cable of the container's interface, and what is at its other end.
@@ -227,7 +282,8 @@ fn take_orders(keeper: &Seqpacket) -> io::Result<Option<(OwnedFd, Setup)>> {
         match serde_json::from_slice(&bytes)? {
             Order::Listen => doors.extend(files),
             Order::Note => attempts = files.pop(),
-            Order::Join => trunks.extend(files),
+            Order::Plug => trunks.extend(files),
+            Order::Join(_) | Order::Leave { .. } => return Err(io::ErrorKind::InvalidInput.into()),
             Order::Begin(network) => {
                 let both = files
                     .pop()

@@ -27,7 +27,7 @@ use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::folder::{CONTROL, Folder};
-use crate::spec::{Exec, Update};
+use crate::spec::{Exec, Seat, Update};
 use crate::sys::lock::lock;
 use crate::sys::seqpacket::{Listener, Message, Seqpacket};
 
@@ -48,6 +48,14 @@ pub enum Request {
     /// Run this beside the workload, with these files as its stdin, stdout and stderr; of a terminal, what
     /// is typed and what is shown. When the connection is closed, its streams are, too.
     Exec(Exec),
+    /// Have the machine's network reach the other machines on one more network, from this place, by the file, a connection
+    /// to its switch.
+    Join(Box<Seat>),
+    /// Have it reach those of this network no more.
+    Leave {
+        /// The network's name.
+        network: String,
+    },
     /// Halt everything in the machine.
     Pause,
     /// Let it go on.

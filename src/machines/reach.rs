@@ -11,7 +11,7 @@ use super::control::{Answer, Line, Reply, Request};
 use super::error::{Error, failed};
 use super::registry::Machine;
 use super::state::Status;
-use crate::spec::{Exec, Signal, Update};
+use crate::spec::{Exec, Seat, Signal, Update};
 
 /// How often is looked for a keeper that does not listen yet, or is about to be gone.
 const OFTEN: Duration = Duration::from_millis(5);
@@ -74,6 +74,20 @@ impl Machine {
     pub fn exec(&mut self, exec: Exec, files: &[BorrowedFd<'_>; 3]) -> Result<Line, Error> {
         self.is_not_paused()?;
         self.order(&Request::Exec(exec), files)
+    }
+
+    /// Has its network reach the other machines on one more network, by `trunk`, a connection to the switch.
+    pub fn join(&mut self, seat: Seat, trunk: BorrowedFd<'_>) -> Result<(), Error> {
+        self.is_not_paused()?;
+        self.order(&Request::Join(Box::new(seat)), &[trunk])
+            .map(drop)
+    }
+
+    /// Has it reach those of `network` no more.
+    pub fn leave(&mut self, network: &str) -> Result<(), Error> {
+        self.is_not_paused()?;
+        let network = network.to_owned();
+        self.order(&Request::Leave { network }, &[]).map(drop)
     }
 
     /// Has `typed` typed to the workload; the end of the machine is said on the connection.

@@ -20,7 +20,7 @@ use super::journal::{self, Event, Journal};
 use super::name::invent;
 use super::record::Record;
 use super::state::{State, Status};
-use crate::spec::{Change, Restart, RunRequest, Update, check_name, nearest, time};
+use crate::spec::{Change, Joining, Restart, RunRequest, Update, check_name, nearest, time};
 
 /// Only their owner looks into machines.
 const PRIVATE: u32 = 0o700;
@@ -310,6 +310,18 @@ impl Machines {
         folder.write_record(&record)?;
         self.note(&record, "update", &[]);
         Ok(change)
+    }
+
+    /// Changes the networks that a machine is on from its next start.
+    pub fn set_networks(&self, machine: &Machine, networks: Vec<Joining>) -> Result<(), Error> {
+        let _registering = self.register()?;
+        let id = &machine.record.id;
+        let mut record = machine
+            .folder
+            .record()?
+            .ok_or_else(|| no_such(id.short()))?;
+        record.request.networks = networks;
+        machine.folder.write_record(&record)
     }
 
     /// The machine `id` as its keeper sees it, whose lock the caller has.

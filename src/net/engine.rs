@@ -19,6 +19,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use super::attempts::{Attempts, Line, Tried};
+use super::changes::Changes;
 use super::dns::Names;
 use super::flows::{Flows, Id, Key, Kind, MOST_FLOWS, NewFlow};
 use super::link::{Frame, MTU, Peer, Unsummed};
@@ -67,6 +68,10 @@ pub struct Network {
     plan: Plan,
     /// The networks that the guest is on.
     trunks: Vec<Trunk>,
+    next_trunk: u64,
+    changes: Changes,
+    /// Whom the guest may reach, where its networks have a way there.
+    egress: EgressPolicy,
     /// Whether members of those are heard next, before the world.
     members_turn: bool,
     /// Whose members are heard first.
@@ -132,10 +137,14 @@ impl Network {
             .unwrap_or(MOST_FLOWS)
             .min(MOST_FLOWS);
         let seats = setup.trunks.iter().map(|trunk| trunk.seat.clone());
-        let network = Self {
-            plan: Plan::new(seats.collect()),
-            policy: Policy::new(trunks::reach_of(&setup.trunks, setup.egress)),
-            trunks: setup.trunks,
+        let plan = Plan::new(seats.collect());
+        let mut network = Self {
+            policy: Policy::new(trunks::reach_of(&plan, &setup.egress)),
+            plan,
+            egress: setup.egress,
+            trunks: Vec::new(),
+            next_trunk: 0,
+            changes: Changes::default(),
             members_turn: false,
             first_heard: 0,
             meter: Meter::new(&setup.limits, Instant::now()),
@@ -155,8 +164,14 @@ impl Network {
             random: Sequence::default(),
         };
         network.open_doors()?;
-        network.watch_trunks()?;
+        let mut trunks = setup.trunks.into_iter();
+        trunks.try_for_each(|trunk| network.plug(trunk))?;
         Ok(network)
+    }
+
+    /// Where it is told of changes.
+    pub fn changes(&self) -> Changes {
+        self.changes.clone()
     }
 
     fn limits(&self, guest: IpAddr) -> Limits {
@@ -365,13 +380,12 @@ impl Peer for Network {
 
     fn poll(&mut self) -> io::Result<()> {
         let now = Instant::now();
+        self.take_changes();
         loop {
             let ready = self.poller.take()?;
             for ready in &ready {
                 if let Some(number) = trunks::number_of(ready.token) {
-                    if let Some(trunk) = self.trunks.get_mut(number) {
-                        trunk.wake(ready.readable, ready.writable);
-                    }
+                    self.wake_trunk(number, ready.readable, ready.writable);
                     continue;
                 }
                 if let Some(door) = visitors::door_of(ready.token) {

@@ -9,6 +9,9 @@
 //! network serves any cable. It is the far end of everything: the guest's TCP ends here, and a socket
 //! speaks to the world in its place, so no packet of the guest's ever reaches the host's network.
 //!
+//! Packets for other machines on the guest's networks end nowhere here: they go by a trunk to the network's [`switch`], and come
+//! from there, as they are.
+//!
 //! Why not smoltcp, which has all these protocols: it looks at every socket for each packet, wants buffers
 //! of full size before a byte flows, and answers a SYN before anybody can know whether the far end will. A
 //! terminator wants ten thousand connections, memory for what waits, and the far end's own answer. What it
@@ -18,6 +21,7 @@
 //! no sense is dropped.
 
 mod attempts;
+mod changes;
 mod dns;
 mod echo;
 mod engine;
@@ -35,6 +39,7 @@ mod trunk;
 mod udp;
 mod wire;
 
+pub use changes::{Change, Changes};
 pub use engine::{Door, Network, Setup};
 pub use flows::MOST_FLOWS;
 pub use link::{ETHERNET_LEN, FRAME_LEN, Frame, MTU, Peer, Unsummed};

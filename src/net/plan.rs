@@ -38,6 +38,8 @@ pub const DNS_PORT: u16 = 53;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     seats: Vec<Seat>,
+    /// Places that the guest had: it may still ask their gateways, as it was told when it began.
+    left: Vec<Seat>,
 }
 
 impl Default for Plan {
@@ -52,7 +54,24 @@ impl Plan {
         if seats.is_empty() {
             seats.push(alone());
         }
-        Self { seats }
+        let left = Vec::new();
+        Self { seats, left }
+    }
+
+    /// The guest has one more place.
+    pub fn join(&mut self, seat: Seat) {
+        self.left.retain(|left| left.network != seat.network);
+        self.seats.push(seat);
+    }
+
+    /// It has no place on `network` any more.
+    pub fn leave(&mut self, network: &str) {
+        let (left, seats) = self
+            .seats
+            .drain(..)
+            .partition(|seat| seat.network == network);
+        self.seats = seats;
+        self.left.extend::<Vec<_>>(left);
     }
 
     /// The places, the first one first.
@@ -62,7 +81,8 @@ impl Plan {
 
     /// Whether `address` is the network's own.
     pub fn is_gateway(&self, address: IpAddr) -> bool {
-        self.seats.iter().any(|seat| seat.is_gateway(address))
+        let mut all = self.seats.iter().chain(&self.left);
+        all.any(|seat| seat.is_gateway(address))
     }
 
     /// Whether `address` is the guest's.
@@ -96,7 +116,8 @@ impl Plan {
     }
 
     fn first(&self) -> &Seat {
-        self.seats.first().expect("there is always one")
+        let mut all = self.seats.iter().chain(&self.left);
+        all.next().expect("there is one from the beginning")
     }
 }
 
@@ -129,5 +150,29 @@ mod tests {
         assert!(!plan.is_guest(GATEWAY_V4.into()) && !plan.is_gateway(GUEST_V6.into()));
         assert_eq!((plan.guest_v4(), plan.gateway_v4()), (GUEST_V4, GATEWAY_V4));
         assert_eq!(plan.gateway_for(GUEST_V6.into()), IpAddr::V6(GATEWAY_V6));
+    }
+
+    #[test]
+    fn places_come_and_go_and_gateways_stay() {
+        let seat = |network: &str, number: u8| Seat {
+            network: network.to_owned(),
+            subnets: Subnets {
+                v4: Ipv4Addr::new(10, 5, number, 0),
+                bits: 24,
+                v6: Ipv6Addr::new(0xfd00, 0, 0, number.into(), 0, 0, 0, 0),
+            },
+            v4: Ipv4Addr::new(10, 5, number, 2),
+            ..alone()
+        };
+        let mut plan = Plan::new(vec![seat("a", 1)]);
+        plan.join(seat("b", 2));
+        assert!(plan.is_guest([10, 5, 2, 2].into()) && plan.is_guest([10, 5, 1, 2].into()));
+        plan.leave("a");
+        assert!(!plan.is_guest([10, 5, 1, 2].into()) && plan.is_gateway([10, 5, 1, 1].into()));
+        assert_eq!(plan.guest_v4(), Ipv4Addr::new(10, 5, 2, 2));
+        plan.leave("b");
+        assert!(plan.seats().is_empty() && !plan.is_guest([10, 5, 2, 2].into()));
+        plan.join(seat("b", 2));
+        assert_eq!(plan.gateway_v4(), Ipv4Addr::new(10, 5, 2, 1));
     }
 }

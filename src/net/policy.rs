@@ -37,6 +37,11 @@ impl Policy {
         }
     }
 
+    /// What it says.
+    pub fn egress(&self) -> &EgressPolicy {
+        &self.egress
+    }
+
     /// Whether the guest may reach `peer`; of echo requests the port says nothing.
     pub fn judge(&self, carrier: Carrier, peer: SocketAddr, now: Instant) -> Verdict {
         let address = peer.ip();

@@ -38,6 +38,8 @@ pub enum Heard {
 pub struct Trunk {
     /// The machine's place on the network.
     pub seat: Seat,
+    /// The number by which it is heard of.
+    pub number: u64,
     socket: Seqpacket,
     members: BTreeMap<Ipv4Addr, Member>,
     queue: VecDeque<Vec<u8>>,
@@ -55,6 +57,7 @@ impl Trunk {
     pub fn new(seat: Seat, socket: OwnedFd) -> Self {
         Self {
             seat,
+            number: 0,
             socket: socket.into(),
             members: BTreeMap::new(),
             queue: VecDeque::new(),

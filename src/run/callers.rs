@@ -10,26 +10,29 @@ use std::thread;
 use husk_init::job::Size;
 
 use super::life::Watch;
+use super::plugs::Plugs;
 use super::reached::Reached;
 use crate::container;
 use crate::machines::{Attend, Caller, Reply, Request};
 use crate::sessions::{Answer, Refusal, SessionId, Stdio};
 use crate::spec::sentence::describe;
-use crate::spec::{Exec, Signal, Update};
+use crate::spec::{Exec, Seat, Signal, Update};
 
 /// Those who have called, with what they run.
 pub struct Callers {
     watch: Watch,
     reached: Arc<Reached>,
+    plugs: Plugs,
     sessions: Vec<(Caller, SessionId)>,
 }
 
 impl Callers {
     /// Callers on what is reached by `reached`; `watch` hears of what is to end it.
-    pub fn new(watch: Watch, reached: Arc<Reached>) -> Self {
+    pub fn new(watch: Watch, reached: Arc<Reached>, plugs: Plugs) -> Self {
         Self {
             watch,
             reached,
+            plugs,
             sessions: Vec::new(),
         }
     }
@@ -69,6 +72,29 @@ impl Callers {
     fn update(&self, update: &Update) -> Reply {
         match self.watch.update(update, &self.reached) {
             Ok(()) => Reply::Done,
+            Err(why) => refuse(&why),
+        }
+    }
+
+    fn connect(&self, seat: Seat, files: Vec<OwnedFd>) -> Reply {
+        let Ok([trunk]) = <[OwnedFd; 1]>::try_from(files) else {
+            return refuse("wants a connection to a switch");
+        };
+        match self.plugs.join(seat.clone(), &trunk) {
+            Ok(()) => {
+                self.watch.note_join(seat);
+                Reply::Done
+            }
+            Err(why) => refuse(&why),
+        }
+    }
+
+    fn disconnect(&self, network: &str) -> Reply {
+        match self.plugs.leave(network) {
+            Ok(()) => {
+                self.watch.note_leave(network);
+                Reply::Done
+            }
             Err(why) => refuse(&why),
         }
     }
@@ -147,6 +173,8 @@ impl Attend for Callers {
             Request::Exec(exec) => self.exec(caller, exec, files),
             Request::Attach => self.attach(caller, files),
             Request::Update(update) => self.update(&update),
+            Request::Join(seat) => self.connect(*seat, files),
+            Request::Leave { network } => self.disconnect(&network),
             Request::Pause => self.pause(true),
             Request::Unpause => self.pause(false),
             Request::Resize { rows, columns } => self.resize(caller, Size { rows, columns }),

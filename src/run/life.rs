@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 
 use super::callers::Callers;
 use super::keeper::{Reporter, Verdict};
+use super::plugs::Plugs;
 use super::reached::Reached;
 use super::{Error, Outcome, embedded};
 use crate::image::{Image, write_blank};
@@ -262,9 +263,9 @@ impl Watch {
     }
 
     /// Makes the machine reachable.
-    pub fn listen(&self, reached: Arc<Reached>) -> io::Result<()> {
+    pub fn listen(&self, reached: Arc<Reached>, plugs: Plugs) -> io::Result<()> {
         let control = Control::open(&self.0.folder)?;
-        let audience = control.serve(Callers::new(self.clone(), reached))?;
+        let audience = control.serve(Callers::new(self.clone(), reached, plugs))?;
         *lock(&self.0.audience) = Some(audience);
         Ok(())
     }
@@ -347,6 +348,16 @@ impl Watch {
                 false => Status::Running,
             };
         });
+    }
+
+    /// It has this place on a network from now on.
+    pub(super) fn note_join(&self, seat: Seat) {
+        self.change(|state| state.seats.push(seat));
+    }
+
+    /// It has none there any more.
+    pub(super) fn note_leave(&self, network: &str) {
+        self.change(|state| state.seats.retain(|seat| seat.network != network));
     }
 
     /// Whether `number` is meant to end the machine: then it is not started again.

@@ -13,6 +13,7 @@ use crate::net::{GUEST_MAC, MTU, Plan};
 use crate::run;
 use crate::run::life::Life;
 use crate::run::networks::{self, Reserved};
+use crate::run::plugs::Plugs;
 use crate::spec::sentence::sentence;
 use crate::spec::{
     MOST_PUBLISHED, Missing, Network, Networking, PREFIX_V6, Published, RunRequest, RunSpec, Seat,
@@ -65,6 +66,8 @@ pub struct Joined {
     pub seats: Vec<Seat>,
     /// What the workload tries to reach.
     pub attempts: Option<File>,
+    /// What changes its networks.
+    pub plugs: Plugs,
 }
 
 impl Outside {
@@ -113,14 +116,16 @@ impl Outside {
             Ok(tap) => {
                 let attempts = life.begin_attempts()?;
                 self.far_end.note(&attempts)?;
-                self.far_end.join(&taken.trunks)?;
+                self.far_end.plug(&taken.trunks)?;
                 let network = describe(spec, &taken.seats);
                 self.far_end.begin(&tap, network, &self.doors)?;
+                let plugs = Plugs::Container(self.far_end.plugs()?);
                 entered.network = Some(self.far_end);
                 Ok(Joined {
                     published: self.published,
                     seats: taken.seats,
                     attempts: Some(attempts),
+                    plugs,
                 })
             }
             Err(error) if !spec.networking.asked => {
@@ -234,7 +239,7 @@ fn interface(networking: &Networking, seats: &[Seat]) -> Option<Interface> {
 }
 
 /// What a place is, for init.
-fn addresses(seat: &Seat) -> [Addresses; 2] {
+pub(super) fn addresses(seat: &Seat) -> [Addresses; 2] {
     let (gateway_v4, gateway_v6) = seat.subnets.gateway();
     [
         Addresses {

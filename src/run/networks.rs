@@ -7,13 +7,18 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use husk_init::archive::program::Order;
+use husk_init::job::Addresses;
+
+use super::files::Archiver;
+use super::network::addresses;
 use super::{Error, switch};
 use crate::image::Store;
-use crate::machines::Id;
+use crate::machines::{Id, Machine};
 use crate::net::switch::message::{LONGEST, Message, decode};
 use crate::net::switch::{Join, Member, Word};
 use crate::networks::{Networks, Record};
-use crate::spec::{Joining, Seat};
+use crate::spec::{Joining, Network, Seat, SpecError, check_joinings};
 use crate::sys::seqpacket::Seqpacket;
 
 /// How long a switch may take to answer.
@@ -107,6 +112,92 @@ impl Reserved {
         }
         Ok(taken)
     }
+}
+
+/// Has a machine be on one more network, now if it runs, and from each start on.
+pub fn connect(machine: &mut Machine, joining: Joining) -> Result<(), Error> {
+    let record = networks()?.find(&joining.network)?;
+    let joining = Joining {
+        network: record.name,
+        ..joining
+    };
+    let (name, mut wanted) = (
+        &machine.record.name,
+        machine.record.request.networks.clone(),
+    );
+    let (network, machine_name) = (joining.network.clone(), name.clone());
+    let refused = |why: &str| Error::NoSeat {
+        network: network.clone(),
+        machine: machine_name.clone(),
+        why: why.to_owned(),
+    };
+    if wanted.iter().any(|other| other.network == network) {
+        return Err(refused("is on it already"));
+    }
+    if machine.record.request.network == Some(Network::None) {
+        return Err(refused("has no network at all, by --network none"));
+    }
+    wanted.push(joining.clone());
+    let problems = check_joinings(&wanted);
+    if !problems.is_empty() {
+        return Err(SpecError { problems }.into());
+    }
+    if machine.kept {
+        join_now(machine, joining)?;
+    }
+    Ok(super::machines()?.set_networks(machine, wanted)?)
+}
+
+/// Has a machine that runs be on a network; all of it, or nothing.
+fn join_now(machine: &mut Machine, joining: Joining) -> Result<(), Error> {
+    let (id, name) = (machine.record.id.clone(), machine.record.name.clone());
+    let taken = reserve(&[joining])?.take(&id, &name)?;
+    for (seat, trunk) in taken.seats.into_iter().zip(taken.trunks) {
+        let addresses = addresses(&seat).into();
+        let network = seat.network.clone();
+        machine.join(seat, trunk.as_fd())?;
+        drop(trunk);
+        if let Err(error) = address(machine, true, addresses) {
+            // The machine may have ended; then it has left.
+            let _left = machine.leave(&network);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Has a machine be on a network no more, now if it runs, and from each start on.
+pub fn disconnect(machine: &mut Machine, network: &str, force: bool) -> Result<(), Error> {
+    let network = match networks()?.find(network) {
+        Ok(record) => record.name,
+        Err(_) if force => network.to_owned(),
+        Err(error) => return Err(error.into()),
+    };
+    let mut wanted = machine.record.request.networks.clone();
+    let before = wanted.len();
+    wanted.retain(|other| other.network != network);
+    if wanted.len() == before && !force {
+        return Err(Error::NotThere {
+            network,
+            machine: machine.record.name.clone(),
+        });
+    }
+    let seats = machine.state.seats.iter();
+    let seat = seats.clone().find(|seat| seat.network == network).cloned();
+    if let (true, Some(seat)) = (machine.kept, seat) {
+        let left = address(machine, false, addresses(&seat).into());
+        left.or_else(|error| if force { Ok(()) } else { Err(error) })?;
+        machine.leave(&network)?;
+    }
+    Ok(super::machines()?.set_networks(machine, wanted)?)
+}
+
+/// Has a machine that runs take addresses, or give them up.
+fn address(machine: &mut Machine, add: bool, addresses: Vec<Addresses>) -> Result<(), Error> {
+    let (_nobody, nothing) = io::pipe()?;
+    let order = Order::Addresses { add, addresses };
+    let archiver = Archiver::begin(machine, &order, None, nothing.into())?;
+    Ok(archiver.end()?)
 }
 
 /// Who is on a network now.

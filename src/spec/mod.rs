@@ -58,7 +58,8 @@ pub use network::{
     parse_publish,
 };
 pub use networks::{
-    Joining, PREFIX_V6, Seat, Subnets, check_joinings, check_network_name, parse_subnet,
+    Joining, MOST_NETWORKS, PREFIX_V6, Seat, Subnets, check_joinings, check_network_name,
+    parse_subnet,
 };
 pub use rates::{DeviceRate, DeviceRates, RateWords};
 pub use request::{EnvWord, Probe, RunRequest};

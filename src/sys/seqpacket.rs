@@ -123,6 +123,20 @@ impl Seqpacket {
 
     /// Sends one message with copies of `files`.
     pub fn send(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.send_with(bytes, files, SendFlags::NOSIGNAL)
+    }
+
+    /// The same, if there is room for it now.
+    pub fn send_files_now(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.send_with(bytes, files, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+    }
+
+    fn send_with(
+        &self,
+        bytes: &[u8],
+        files: &[BorrowedFd<'_>],
+        flags: SendFlags,
+    ) -> io::Result<()> {
         if bytes.len() > MAX_MESSAGE || files.len() > MAX_FILES {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -132,12 +146,7 @@ impl Seqpacket {
             let pushed = control.push(SendAncillaryMessage::ScmRights(files));
             debug_assert!(pushed, "the space is for MAX_FILES");
         }
-        sendmsg(
-            &self.fd,
-            &[IoSlice::new(bytes)],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        )?;
+        sendmsg(&self.fd, &[IoSlice::new(bytes)], &mut control, flags)?;
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use rustix::process::umask;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::error::{Error, no_event, no_thread};
-use super::machine::{Built, Machine, Wired, clone_event};
+use super::machine::{Built, Machine, Patch, Wired, clone_event};
 use super::slots::slot;
 use super::throttle::Allowance;
 use super::tuning::Governor;
@@ -97,13 +97,9 @@ pub fn build(
     let mut devices = new_devices(parts.disk, &governor.pace, parts.connector)?;
     let wanted = wanted_devices(spec, (parts.shares, parts.written), &governor)?;
     devices.extend(wanted);
-    devices.extend(connect(parts.network, parts.tap)?);
-    let speech = match (spec.verbose_console, spec.kernel_is_foreign) {
-        (true, _) => Speech::Everything,
-        (false, true) => Speech::PanicsOfForeign,
-        (false, false) => Speech::Panics,
-    };
-    let mut command_line = CommandLine::new(flavour, cpus, spec.memory, speech);
+    let (card, patch) = connect(parts.network, parts.tap)?;
+    devices.extend(card);
+    let mut command_line = CommandLine::new(flavour, cpus, spec.memory, speech(spec));
     let (mmio, transports) = wire_devices(&vm, &mem, devices, &mut command_line)?;
     if spec.written.is_some() {
         command_line.push(WRITTEN);
@@ -127,6 +123,7 @@ pub fn build(
     tell(Report::Built { flavour })?;
     let mut machine = Machine::new(vm, vcpus, transports, reset, governor);
     machine.exits = exits;
+    machine.patch = patch;
     Ok(machine)
 }
 
@@ -137,6 +134,15 @@ fn govern(spec: &VmSpec, vcpus: u8) -> Governor {
         reservation: Arc::new(AtomicU64::new(spec.reservation.unwrap_or(spec.memory))),
         pace: Arc::new(Pace::new(&spec.rates, Instant::now())),
         vcpus: vcpus.into(),
+    }
+}
+
+/// What the kernel says on its console.
+fn speech(spec: &VmSpec) -> Speech {
+    match (spec.verbose_console, spec.kernel_is_foreign) {
+        (true, _) => Speech::Everything,
+        (false, true) => Speech::PanicsOfForeign,
+        (false, false) => Speech::Panics,
     }
 }
 
@@ -279,23 +285,31 @@ fn share(shares: Vec<Share>) -> Result<Fs, Error> {
     Fs::new(shares, descriptors).map_err(refused)
 }
 
-/// The network device, if there is one. Each of the conversations of a guest with a network of its own is an open file
-/// of this process.
-fn connect(own: Option<Setup>, tap: Option<OwnedFd>) -> Result<Option<Box<dyn Device>>, Error> {
+/// A network device, of whatever wire.
+type Card = Box<dyn Device>;
+
+/// The network device, if there is one, and where its network is told of changes. Each of the conversations of a guest with
+/// a network of its own is an open file of this process.
+fn connect(
+    own: Option<Setup>,
+    tap: Option<OwnedFd>,
+) -> Result<(Option<Card>, Option<Patch>), Error> {
     let refused = |source| Error::Host {
         what: "a network",
         source,
     };
     if let Some(tap) = tap {
         let card = Net::new(Tap::new(tap)).map_err(refused)?;
-        return Ok(Some(Box::new(card)));
+        return Ok((Some(Box::new(card)), None));
     }
     let Some(setup) = own else {
-        return Ok(None);
+        return Ok((None, None));
     };
     let network = Network::new(setup, limits::raise_open_files()).map_err(refused)?;
+    let changes = network.changes();
     let card = Net::new(Cable::new(Box::new(network))).map_err(refused)?;
-    Ok(Some(Box::new(card)))
+    let patch = (changes, card.waker());
+    Ok((Some(Box::new(card)), Some(patch)))
 }
 
 /// The serial port, and the keyboard controller.

@@ -16,7 +16,7 @@ use super::freezer::Freezer;
 use super::tuning::Tuner;
 use super::uplink::{self, Order};
 use crate::kvm::Kvm;
-use crate::spec::{Share, VmSpec, Written};
+use crate::spec::{Seat, Share, VmSpec, Written};
 use crate::sys::seqpacket::{MAX_FILES, Seqpacket};
 
 /// The verb by which the binary becomes a machine. Not for people.
@@ -54,6 +54,28 @@ impl Drop for Process {
     }
 }
 
+/// A way to change the networks that a machine is on, for any thread.
+#[derive(Debug)]
+pub struct Plugs(Seqpacket);
+
+impl Plugs {
+    /// The machine has this place, by `trunk`, from now on.
+    pub fn join(&self, seat: Seat, trunk: &OwnedFd) -> io::Result<()> {
+        self.order(&Order::Join(Box::new(seat)), &[trunk.as_fd()])
+    }
+
+    /// It has none on `network` any more.
+    pub fn leave(&self, network: &str) -> io::Result<()> {
+        let network = network.to_owned();
+        self.order(&Order::Leave { network }, &[])
+    }
+
+    /// One that does not listen must not stop who looks after it.
+    fn order(&self, order: &Order, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.0.send_files_now(&serde_json::to_vec(order)?, files)
+    }
+}
+
 /// Opens KVM, and starts the process of a machine.
 pub fn launch() -> Result<Launched, Error> {
     let kvm = Kvm::open()?;
@@ -75,6 +97,11 @@ impl Launched {
         self.uplink.try_clone().map(Tuner::over)
     }
 
+    /// What changes its networks, while it runs.
+    pub fn plugs(&self) -> io::Result<Plugs> {
+        Ok(Plugs(self.uplink.try_clone()?))
+    }
+
     /// Hands over the sockets of published ports, in the order of the spec's.
     pub fn listen(&self, doors: &[OwnedFd]) -> Result<(), Error> {
         for doors in doors.chunks(MAX_FILES) {
@@ -85,8 +112,8 @@ impl Launched {
     }
 
     /// Hands over the cable to a network of the host's.
-    pub fn plug(&self, tap: &OwnedFd) -> Result<(), Error> {
-        self.order(&Order::Plug, &[tap.as_fd()])
+    pub fn wire(&self, tap: &OwnedFd) -> Result<(), Error> {
+        self.order(&Order::Wire, &[tap.as_fd()])
     }
 
     /// Hands over the file for what the guest tries to reach.
@@ -95,12 +122,12 @@ impl Launched {
     }
 
     /// Hands over the connections to the switches of its networks, in the order of the spec's.
-    pub fn join(&self, trunks: &[OwnedFd]) -> Result<(), Error> {
+    pub fn plug(&self, trunks: &[OwnedFd]) -> Result<(), Error> {
         if trunks.is_empty() {
             return Ok(());
         }
         let files: Vec<_> = trunks.iter().map(AsFd::as_fd).collect();
-        self.order(&Order::Join, &files)
+        self.order(&Order::Plug, &files)
     }
 
     /// Opens what the machine of `spec` needs, and has it built. `halted` is told when the guest halts.

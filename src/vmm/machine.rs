@@ -15,8 +15,13 @@ use super::throttle::{Allowance, Throttle};
 use super::tuning::Governor;
 use super::vcpu_thread::VcpuThread;
 use crate::devices::virtio::mmio::Transport;
+use crate::devices::virtio::net::Waker;
 use crate::kvm::{Exit, Exits, Vcpu, Vm};
+use crate::net::Changes;
 use crate::sys::lock::lock;
+
+/// Where a network is told of changes, and what has it look at them.
+pub type Patch = (Changes, Waker);
 
 /// Not started yet.
 #[derive(Debug)]
@@ -36,6 +41,8 @@ pub struct Machine<State> {
     pub governor: Arc<Governor>,
     /// Where somebody asked.
     pub exits: Option<Arc<Exits>>,
+    /// Of its network, if that has any.
+    pub patch: Option<Patch>,
     // Last: memory and VM outlive what uses them.
     _vm: Vm,
     state: PhantomData<State>,
@@ -75,6 +82,7 @@ impl Machine<Built> {
             ended: channel(),
             governor: Arc::new(governor),
             exits: None,
+            patch: None,
             _vm: vm,
             state: PhantomData,
         }
@@ -98,6 +106,7 @@ impl Machine<Built> {
             ended: self.ended,
             governor: self.governor,
             exits: self.exits,
+            patch: self.patch,
             _vm: self._vm,
             state: PhantomData,
         })

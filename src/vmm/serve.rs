@@ -16,14 +16,14 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::build::{Made, Parts, build};
 use super::error::Error;
-use super::machine::Stopped;
+use super::machine::{Patch, Stopped};
 use super::tuning::Governor;
 use super::uplink::{self, MAX_CONNECTIONS, Order, Report};
 use super::vcpu_thread::VcpuThread;
 use crate::devices::virtio::fs::{self, Owners};
 use crate::devices::virtio::vsock::Connector;
 use crate::kvm::{Exits, Kvm, Vm};
-use crate::net::Setup;
+use crate::net::{Change, Setup};
 use crate::spec::VmSpec;
 use crate::spec::sentence::sentence;
 use crate::sys::panics;
@@ -88,8 +88,8 @@ fn run_machine(uplink: &Arc<Seqpacket>) -> Result<Stopped, Error> {
     let tell = |report| uplink::send(uplink, &report, &[]).map_err(Error::Process);
     let machine = build(&spec, parts, tell)?;
     let exits = machine.exits.clone();
-    let governor = Arc::clone(&machine.governor);
-    watch(Arc::clone(uplink), left, exits.clone(), governor).map_err(Error::Process)?;
+    let (governor, patch) = (Arc::clone(&machine.governor), machine.patch.clone());
+    watch(Arc::clone(uplink), left, exits.clone(), (governor, patch)).map_err(Error::Process)?;
     let stopped = machine.start()?.wait();
     report_exits(uplink, exits.as_deref());
     stopped
@@ -115,8 +115,8 @@ fn take_build(uplink: &Seqpacket) -> Result<Ordered, Error> {
             (Order::Share, files) => shares.extend(files),
             (Order::Listen, files) => doors.extend(files),
             (Order::Note, files) => attempts = files.into_iter().next(),
-            (Order::Plug, files) => tap = files.into_iter().next(),
-            (Order::Join, files) => trunks.extend(files),
+            (Order::Wire, files) => tap = files.into_iter().next(),
+            (Order::Plug, files) => trunks.extend(files),
             (Order::Build(spec), files) => {
                 return Ok(Ordered {
                     spec: *spec,
@@ -172,18 +172,23 @@ fn die_with_parent() -> io::Result<()> {
 }
 
 /// Ends this process when the other end of the leash closes, or says what it must not. Until then it
-/// may ask for counts and changes, and admit connections to those that are `left`.
+/// may ask for counts and changes, admit connections to those that are `left`, and change the networks that the guest is on.
 fn watch(
     uplink: Arc<Seqpacket>,
     left: Arc<AtomicUsize>,
     exits: Option<Arc<Exits>>,
-    governor: Arc<Governor>,
+    (governor, patch): (Arc<Governor>, Option<Patch>),
 ) -> io::Result<()> {
     thread::Builder::new()
         .name("leash".to_owned())
         .spawn(move || {
-            while let Ok(Some((order, _))) = uplink::receive(&uplink) {
+            while let Ok(Some((order, files))) = uplink::receive(&uplink) {
                 match order {
+                    Order::Join(seat) => {
+                        let change = files.into_iter().next();
+                        tell(&patch, change.map(|file| Change::Join(seat, file)));
+                    }
+                    Order::Leave { network } => tell(&patch, Some(Change::Leave(network))),
                     Order::ReportExits => report_exits(&uplink, exits.as_deref()),
                     Order::Tune(tuning) => governor.tune(&tuning),
                     Order::Admit {
@@ -198,14 +203,22 @@ fn watch(
                     | Order::Share
                     | Order::Listen
                     | Order::Note
-                    | Order::Join
                     | Order::Plug
+                    | Order::Wire
                     | Order::Build(_) => break,
                 }
             }
             std::process::exit(0);
         })?;
     Ok(())
+}
+
+/// Tells the guest's network of a change.
+fn tell(patch: &Option<Patch>, change: Option<Change>) {
+    if let (Some((changes, waker)), Some(change)) = (patch, change) {
+        changes.put(change);
+        waker.wake();
+    }
 }
 
 /// Says how often the guest left its vCPUs, where that is counted.

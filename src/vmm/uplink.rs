@@ -6,14 +6,15 @@
 //!    ├── Share + folders… ──────────────────────────▶ │   if there are any
 //!    ├── Listen + sockets… ─────────────────────────▶ │   if ports are published
 //!    ├── Note + file ───────────────────────────────▶ │   if there is a network of its own
-//!    ├── Join + connections… ───────────────────────▶ │   if it is on networks with other machines
-//!    ├── Plug + a cable ────────────────────────────▶ │   or if its network is one of the host's
+//!    ├── Plug + connections… ───────────────────────▶ │   if it is on networks with other machines
+//!    ├── Wire + a cable ────────────────────────────▶ │   or if its network is one of the host's
 //!    ├── Build{spec} + console, kernel, disk… ──────▶ │
 //!    │ ◀──────────────── Loaded, Created, Built ──────┤   or Failed{text}
 //!    │ ◀──────────── Connected{port} + a socket ──────┤   once per connection of the guest
 //!    ├── Admit{session} ──────────────────────────────▶ │   for each session beside the workload
 //!    │ ◀──────────────────── Admitted{session} ───────┤   then the guest is asked to run it
 //!    ├── Tune{…} ─────────────────────────────────────▶ │   what somebody changes while it runs
+//!    ├── Join + a connection, Leave ──────────────────▶ │   for networks, while it runs
 //!    ├── ReportExits ─────────────────────────────────▶ │   if they are counted, and the machine has not
 //!    │ ◀──────────────────────── Exits{counts} ───────┤   said so before its end
 //!    │ ◀─────────────────────── Stopped{reason} ──────┤
@@ -29,7 +30,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::tuning::Tuning;
 use crate::kvm::Flavour;
-use crate::spec::VmSpec;
+use crate::spec::{Seat, VmSpec};
 use crate::sys::seqpacket::Seqpacket;
 
 /// Connections that a guest may open without being asked: the control channel, three streams, and room
@@ -53,14 +54,21 @@ pub enum Order {
     Note,
     /// Reach the other machines on the guest's networks by these. Files: connections to switches, in the order of the
     /// places of the spec's network.
-    Join,
-    /// Lead the guest's cable here. File: that of a TAP interface.
     Plug,
+    /// Lead the guest's cable here. File: that of a TAP interface.
+    Wire,
     /// Build and start this machine. Files: the console's pipe, the kernel, the initial RAM disk if
     /// there is one, the disk's pieces, the disk that is written.
     Build(Box<VmSpec>),
     /// Change what may be changed of a machine that runs.
     Tune(Tuning),
+    /// The guest has this place on one more network. File: a connection to the switch.
+    Join(Box<Seat>),
+    /// It has none any more on the network of this name.
+    Leave {
+        /// The network.
+        network: String,
+    },
     /// Say how often the guest left its vCPUs, if that is counted.
     ReportExits,
     /// Let the guest open that many connections more, for this session.

@@ -529,18 +529,138 @@ fn whoever_is_killed_leaves_nothing_and_the_next_one_finds_a_switch() {
     let pid = rustix::process::Pid::from_raw(i32::try_from(switch).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     nothing_is_left(&husk, "back");
-    // Its machine goes on, without the network; the next ones have one again.
+    goes_on_without(&husk, wait);
+    husk.say(&["rm", "-f", "one", "two", "three"]);
+    nothing_is_left(&husk, "back");
+}
+
+/// A machine whose switch was killed goes on, without the network; the next ones have one again, and it has, when it is
+/// connected anew or starts again.
+fn goes_on_without(husk: &Husk, wait: &str) {
     assert_eq!(husk.say(&["exec", "one", "echo", "alive"]).out(), "alive\n");
     for name in ["two", "three"] {
-        start(&husk, &["--name", name, "--network", "back"], wait);
+        start(husk, &["--name", name, "--network", "back"], wait);
     }
-    until(
-        &husk,
-        &["exec", "two", "ping", "-c", "1", "-W", "5", "three"],
-    );
+    let ping = |from, to| until(husk, &["exec", from, "ping", "-c", "1", "-W", "5", to]);
+    ping("two", "three");
+    for verb in ["disconnect", "connect"] {
+        assert_eq!(husk.say(&["network", verb, "back", "one"]).status, 0);
+    }
+    ping("two", "one");
     assert_eq!(husk.say(&["restart", "-t", "0", "one"]).status, 0);
-    until(&husk, &["exec", "two", "ping", "-c", "1", "-W", "5", "one"]);
-    husk.say(&["rm", "-f", "one", "two", "three"]);
+    ping("two", "one");
+}
+
+#[test]
+fn a_machine_that_runs_joins_a_network_and_leaves_it() {
+    if !gives_containers_a_network() {
+        return;
+    }
+    for wall in WALLS {
+        join_and_leave(wall);
+    }
+}
+
+fn join_and_leave(wall: Wall) {
+    let husk = with_network("back", &[]);
+    let wait = "while :; do sleep 1; done";
+    start(&husk, &["--name", "db", "--network", "back"], wait);
+    let husk = husk.behind(wall);
+    start(&husk, &["--name", "web"], wait);
+    let connect = [
+        "network",
+        "connect",
+        "--alias",
+        "www",
+        "--ip",
+        "10.117.128.9",
+    ];
+    let connected = husk.say(&[&connect[..], &["back", "web"]].concat());
+    assert_eq!(
+        (connected.status, connected.stderr.as_str()),
+        (0, ""),
+        "{wall:?}"
+    );
+    assert_eq!(address_of(&husk, "web", "back"), "10.117.128.9");
+    let ping = |from: &str, to: &str| {
+        let said = husk.say(&["exec", from, "ping", "-c", "1", "-W", "5", to]);
+        said.status == 0
+    };
+    assert!(ping("web", "db") && ping("db", "www"), "{wall:?}");
+    // Its own place is still there, too.
+    assert!(ping("web", "10.117.107.1"), "{wall:?}");
+    husk.say(&[&connect[..], &["back", "web"]].concat())
+        .is_one_clear_line(&["`web`", "`back`", "already"]);
+    husk.say(&["network", "rm", "back"])
+        .is_one_clear_line(&["in use"]);
+    let left = husk.say(&["network", "disconnect", "back", "web"]);
+    assert_eq!((left.status, left.stderr.as_str()), (0, ""), "{wall:?}");
+    assert!(
+        !ping("db", "www") && !ping("db", "10.117.128.9"),
+        "{wall:?}"
+    );
+    assert!(!ping("web", "db"), "{wall:?}");
+    let shown = husk
+        .say(&["exec", "web", "ip", "addr", "show", "eth0"])
+        .out();
+    assert!(
+        !shown.contains("10.117.128.9") && shown.contains("10.117.107.2"),
+        "{shown}"
+    );
+    assert_eq!(
+        inspect(&husk, "web", "{{json .NetworkSettings.Networks}}"),
+        "{}"
+    );
+    husk.say(&["network", "disconnect", "back", "web"])
+        .is_one_clear_line(&["`web` is not on network `back`"]);
+    husk.say(&["network", "connect", "nope", "web"])
+        .is_one_clear_line(&["no network `nope`"]);
+    husk.say(&["rm", "-f", "web", "db"]);
+    nothing_is_left(&husk, "back");
+}
+
+#[test]
+fn what_a_machine_that_rests_is_told_holds_from_its_start_on() {
+    if !gives_containers_a_network() {
+        return;
+    }
+    let husk = with_network("back", &[]);
+    make(&husk, "front", &[]);
+    let wait = "while :; do sleep 1; done";
+    let args = [
+        "create",
+        "--name",
+        "web",
+        "--network",
+        "front",
+        "busybox",
+        "sh",
+        "-c",
+        wait,
+    ];
+    assert_eq!(husk.say(&args).status, 0);
+    start(&husk, &["--name", "db", "--network", "back"], wait);
+    assert_eq!(husk.say(&["network", "connect", "back", "web"]).status, 0);
+    assert_eq!(
+        husk.say(&["network", "disconnect", "front", "web"]).status,
+        0
+    );
+    assert_eq!(husk.say(&["network", "rm", "front"]).status, 0);
+    assert_eq!(husk.say(&["start", "web"]).status, 0);
+    until(&husk, &["exec", "web", "ping", "-c", "1", "-W", "5", "db"]);
+    let none = [
+        "create",
+        "--name",
+        "alone",
+        "--network",
+        "none",
+        "busybox",
+        "true",
+    ];
+    assert_eq!(husk.say(&none).status, 0);
+    husk.say(&["network", "connect", "back", "alone"])
+        .is_one_clear_line(&["`alone`", "--network none"]);
+    husk.say(&["rm", "-f", "web", "db", "alone"]);
     nothing_is_left(&husk, "back");
 }
 

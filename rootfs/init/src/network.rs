@@ -47,6 +47,27 @@ pub fn join(interface: &Interface) -> std::result::Result<(), Failure> {
     }
 }
 
+/// Takes more addresses of a machine that runs, or gives some up.
+pub fn change(add: bool, addresses: &[Addresses]) -> Result<()> {
+    let index = netlink::index(NAME)?;
+    let socket = netlink::routes()?;
+    for one in addresses {
+        let is_v4 = one.own.len() == V4_LEN;
+        let family = if is_v4 { libc::AF_INET } else { libc::AF_INET6 };
+        let mut messages = Messages::default();
+        match add {
+            true => messages.add_address(index, family, one),
+            false => messages.remove_address(index, family, one),
+        }
+        let done = netlink::request(&socket, &messages.0).and_then(|()| first_error(&socket));
+        // A kernel without IPv6, or told to leave it alone, goes without.
+        if is_v4 {
+            done?;
+        }
+    }
+    Ok(())
+}
+
 /// Lets every user ping and listen on any port, as docker does; `last_group` is the last one that there is. Few
 /// programs miss what a kernel does not have, and where its settings are read-only root may all the same.
 pub fn open_to_all(last_group: u32) {
@@ -144,6 +165,19 @@ impl Messages {
     /// RTM_NEWADDR: nobody else on the cable has the address, or whoever gave it knows better.
     fn add_address(&mut self, index: libc::c_int, family: libc::c_int, addresses: &Addresses) {
         let start = self.begin(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_EXCL);
+        self.address(index, family, addresses);
+        self.end(start);
+    }
+
+    /// RTM_DELADDR.
+    fn remove_address(&mut self, index: libc::c_int, family: libc::c_int, addresses: &Addresses) {
+        let start = self.begin(libc::RTM_DELADDR, 0);
+        self.address(index, family, addresses);
+        self.end(start);
+    }
+
+    /// `struct ifaddrmsg`, and the address.
+    fn address(&mut self, index: libc::c_int, family: libc::c_int, addresses: &Addresses) {
         let family = u8::try_from(family).expect("a small number");
         let flags = u8::try_from(libc::IFA_F_NODAD).expect("2");
         self.0
@@ -151,7 +185,6 @@ impl Messages {
         self.0.extend(index.to_ne_bytes());
         self.attribute(libc::IFA_LOCAL, &addresses.own);
         self.attribute(libc::IFA_ADDRESS, &addresses.own);
-        self.end(start);
     }
 
     /// RTM_NEWROUTE: everything else by the gateway.

@@ -6,12 +6,15 @@ use std::mem;
 use std::net::IpAddr;
 
 use super::Network;
+use crate::net::changes::Change;
 use crate::net::dns::message::{Failure, Question, TYPE_A, TYPE_AAAA, TYPE_PTR, reversed};
 use crate::net::link::{Frame, Unsummed};
+use crate::net::plan::Plan;
+use crate::net::policy::Policy;
 use crate::net::switch::Member;
 use crate::net::trunk::{Heard, Trunk};
 use crate::net::wire::{self, Parsed, Refusal};
-use crate::spec::{Egress, EgressPolicy, MOST_PUBLISHED};
+use crate::spec::{Egress, EgressPolicy, MOST_NETWORKS, MOST_PUBLISHED};
 
 /// Most addresses of an answer: with the longest question it fits into the shortest datagram (RFC 1035, 4.2.1).
 const MOST_ANSWERS: usize = 8;
@@ -23,32 +26,70 @@ const LIFETIME: u32 = 1;
 const FIRST: u64 = MOST_PUBLISHED as u64;
 
 /// The number by which a network is heard of.
-pub fn token(number: usize) -> u64 {
-    let number = u64::try_from(number).expect("a usize has 64 bits");
+fn token(number: u64) -> u64 {
     (FIRST + number) << 32
 }
 
-/// The network of a token, if it is one's.
-pub fn number_of(token: u64) -> Option<usize> {
+/// The number of the network of a token, if it is one's.
+pub fn number_of(token: u64) -> Option<u64> {
     let is_one = token & u64::from(u32::MAX) == 0;
-    let number = (token >> 32).checked_sub(FIRST).filter(|_| is_one)?;
-    usize::try_from(number).ok()
+    (token >> 32).checked_sub(FIRST).filter(|_| is_one)
 }
 
-/// Whom a guest reaches outside: nobody from networks that all have no way there.
-pub fn reach_of(trunks: &[Trunk], asked: EgressPolicy) -> EgressPolicy {
-    let mut seats = trunks.iter().map(|trunk| &trunk.seat);
-    match !trunks.is_empty() && seats.all(|seat| seat.internal) {
+/// Whom a guest with these places reaches outside: nobody from networks that all have no way there.
+pub fn reach_of(plan: &Plan, asked: &EgressPolicy) -> EgressPolicy {
+    let seats = plan.seats();
+    match !seats.is_empty() && seats.iter().all(|seat| seat.internal) {
         true => Egress::None.into(),
-        false => asked,
+        false => asked.clone(),
     }
 }
 
 impl Network {
-    /// Listens to all switches.
-    pub(super) fn watch_trunks(&self) -> io::Result<()> {
-        let mut trunks = self.trunks.iter().enumerate();
-        trunks.try_for_each(|(number, trunk)| self.poller.watch(trunk, token(number)))
+    /// Listens to a switch.
+    pub(super) fn plug(&mut self, mut trunk: Trunk) -> io::Result<()> {
+        trunk.number = self.next_trunk;
+        self.next_trunk += 1;
+        self.poller.watch(&trunk, token(trunk.number))?;
+        self.trunks.push(trunk);
+        Ok(())
+    }
+
+    /// Does what was asked for meanwhile.
+    pub(super) fn take_changes(&mut self) {
+        for change in self.changes.take() {
+            match change {
+                Change::Join(seat, socket) => {
+                    let is_new = self.trunks.len() < MOST_NETWORKS
+                        && !self
+                            .plan
+                            .seats()
+                            .iter()
+                            .any(|other| other.network == seat.network);
+                    // Without a file to watch it by nobody is heard of there, and its end is heard by nobody else.
+                    if is_new && self.plug(Trunk::new((*seat).clone(), socket)).is_ok() {
+                        self.plan.join(*seat);
+                    }
+                }
+                Change::Leave(network) => {
+                    self.trunks.retain(|trunk| trunk.seat.network != network);
+                    self.first_heard = 0;
+                    self.plan.leave(&network);
+                }
+            }
+            let egress = reach_of(&self.plan, &self.egress);
+            if egress != *self.policy.egress() {
+                self.policy = Policy::new(egress);
+            }
+        }
+    }
+
+    /// Something has become of the connection to a switch.
+    pub(super) fn wake_trunk(&mut self, number: u64, readable: bool, writable: bool) {
+        let mut trunks = self.trunks.iter_mut();
+        if let Some(trunk) = trunks.find(|trunk| trunk.number == number) {
+            trunk.wake(readable, writable);
+        }
     }
 
     /// Whether a frame was for an address of a network's, and not its gateway's: then it has gone there.

@@ -45,9 +45,7 @@ pub fn token(door: usize) -> u64 {
     u64::try_from(door).expect("a usize has 64 bits") << 32
 }
 
-/// The door of a token, if it is one's; what is behind the last door is no flow's, either ([`trunks::token`]).
-///
-/// [`trunks::token`]: super::trunks::token
+/// The door of a token, if it is one's; numbers behind the last one are those of networks.
 pub fn door_of(token: u64) -> Option<usize> {
     let is_door = token & u64::from(u32::MAX) == 0;
     usize::try_from(token >> 32).ok().filter(|_| is_door)

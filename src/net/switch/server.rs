@@ -16,7 +16,10 @@ use crate::sys::seqpacket::{Listener, Seqpacket};
 /// Bytes of packets that wait for a member; what comes then is lost, as on a cable.
 const MOST_WAITING: usize = 4 << 20;
 
-/// Bytes in all, words included: who lets so many wait does not listen.
+/// Bytes of packets that wait for all members together, before only those are taken on that need not wait.
+const MOST_IN_ALL: usize = 64 << 20;
+
+/// Bytes that wait for a member, words included: who lets so many wait does not listen.
 const MOST_UNHEARD: usize = 2 * MOST_WAITING;
 
 /// Messages taken from a member before others have their turn.
@@ -207,10 +210,8 @@ impl Switch {
                 let Some(sender) = sender else { return false };
                 if sender.has(packet.ends.source)
                     && let Some(target) = self.table.find(packet.ends.target)
-                    && let Some(target) = self.clients.get_mut(&target)
                 {
-                    // Lost, where there is no room for it.
-                    let _lost = target.tell(bytes, MOST_WAITING);
+                    self.pass(target, bytes);
                 }
                 true
             }
@@ -219,6 +220,23 @@ impl Switch {
             // A packet that is none is lost; a member is not believed to be able to say anything else.
             Some(Message::Word(_)) | None => self.is_member(token),
         }
+    }
+
+    /// Passes a packet on. It is lost where there is no room for it.
+    fn pass(&mut self, target: u64, packet: &[u8]) {
+        let is_behind = |client: &Client| !client.queue.is_empty();
+        let most = match self.clients.get(&target).is_some_and(is_behind) {
+            true if self.waiting() > MOST_IN_ALL => 0,
+            _ => MOST_WAITING,
+        };
+        if let Some(target) = self.clients.get_mut(&target) {
+            let _lost = target.tell(packet, most);
+        }
+    }
+
+    /// Bytes that wait for anybody.
+    fn waiting(&self) -> usize {
+        self.clients.values().map(|client| client.waiting).sum()
     }
 
     fn is_member(&self, token: u64) -> bool {

@@ -2,9 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
+use std::thread;
+use std::time::Duration;
 
 use super::guest::Guest;
 use super::icmp;
+use crate::net::changes::Change;
 use crate::net::dns::message::tests::query;
 use crate::net::dns::message::{Question, TYPE_A, TYPE_AAAA, TYPE_PTR};
 use crate::net::link::{Frame, Peer, Unsummed};
@@ -133,9 +136,6 @@ fn who_is_not_there_is_unreachable_and_the_gateway_is() {
         answer,
         (icmp_type::ECHO_REPLY, [1, 2, 3, 4], b"payload".to_vec())
     );
-    // The address of guests that are on no network is nobody's here.
-    a.datagram([10, 117, 107, 1].into(), 53, b"x");
-    a.hears_nothing();
 }
 
 #[test]
@@ -197,6 +197,43 @@ fn from_internal_networks_there_is_no_way_out() {
     a.network.take(&asked.bytes, asked.unsummed);
     let answer = a.wait(|packet| datagram(packet.body));
     assert_eq!(answer[3] & 15, 3, "no such name");
+}
+
+#[test]
+fn a_guest_comes_and_goes_while_it_runs() {
+    let switch = Running::new(subnets(24));
+    let (mut b, at_b) = enter(&switch, "b", true);
+    let mut a = Guest::alone();
+    let changes = a.network.changes();
+    let (socket, member) = switch.join("a");
+    let at_a = Seat {
+        v4: member.v4,
+        v6: member.v6,
+        ..at_b.clone()
+    };
+    changes.put(Change::Join(Box::new(at_a.clone()), socket.into()));
+    settle(&mut a, at_b.v4.into());
+    let sent = frame(at_a.v4.into(), at_b.v4.into(), 9, b"hello");
+    a.network.take(&sent.bytes, sent.unsummed);
+    assert_eq!(b.wait(|packet| datagram(packet.body)), b"hello");
+    // What it had before, it has: the way out is its own, and not the internal network's.
+    a.ping([10, 117, 107, 1].into(), icmp_type::ECHO, [0; 4], b"x");
+    let (kind, ..) = a.wait(|packet| icmp(packet.body));
+    assert_eq!(kind, icmp_type::ECHO_REPLY);
+    changes.put(Change::Leave("back".to_owned()));
+    b.until(|b| {
+        a.network.poll().unwrap();
+        b.hear(|_| None::<()>);
+        (!b.network.knows(at_a.v4.into())).then_some(())
+    });
+    let lost = frame(at_a.v4.into(), at_b.v4.into(), 9, b"lost");
+    a.network.take(&lost.bytes, lost.unsummed);
+    for _ in 0..20 {
+        b.network.poll().unwrap();
+        assert_eq!(b.hear(|packet| datagram(packet.body)), None);
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(!a.network.knows(at_b.v4.into()));
 }
 
 #[test]

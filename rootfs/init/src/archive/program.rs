@@ -6,9 +6,11 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::error::Tried;
 use super::place::{directory, place};
 use super::tar::{Reader, Writer};
-use crate::processes;
+use crate::job::Addresses;
+use crate::{network, processes};
 
 use super::{Error, Options, Owners, Rules, Source, Unpacking, pack, pack_changes, unpack};
 
@@ -50,6 +52,13 @@ pub enum Order {
     },
     /// List the processes ([`crate::processes`]).
     Processes,
+    /// Take these addresses, or give them up ([`crate::network`]).
+    Addresses {
+        /// Whether they are taken.
+        add: bool,
+        /// Which; their gateways say nothing.
+        addresses: Vec<Addresses>,
+    },
 }
 
 impl Order {
@@ -65,6 +74,8 @@ impl Order {
             Self::Changes { contents, .. } if *contents => "changes",
             Self::Changes { .. } => "changed-names",
             Self::Processes => "processes",
+            Self::Addresses { add, .. } if *add => "take-addresses",
+            Self::Addresses { .. } => "drop-addresses",
         };
         let mut words = vec![NAME.into(), verb.into()];
         match self {
@@ -72,6 +83,7 @@ impl Order {
             Self::Export | Self::Processes => {}
             Self::Copy { dest, .. } | Self::Unpack { dest } => words.push(dest.clone()),
             Self::Changes { hidden, .. } => words.extend(hidden.iter().cloned()),
+            Self::Addresses { addresses, .. } => words.extend(addresses.iter().map(write)),
         }
         words
     }
@@ -96,9 +108,31 @@ impl Order {
                 contents: verb == b"changes",
                 hidden: hidden.to_vec(),
             },
+            (b"take-addresses" | b"drop-addresses", rest) => Self::Addresses {
+                add: verb == b"take-addresses",
+                addresses: rest.iter().map(|word| read(word)).collect::<Option<_>>()?,
+            },
             _ => return None,
         })
     }
+}
+
+/// An address as a word: its digits, and the bits of its network's part behind a slash.
+fn write(addresses: &Addresses) -> Vec<u8> {
+    let digits = addresses.own.iter().map(|byte| format!("{byte:02x}"));
+    format!("{}/{}", digits.collect::<String>(), addresses.prefix).into_bytes()
+}
+
+/// The address that a word is.
+fn read(word: &[u8]) -> Option<Addresses> {
+    let (digits, prefix) = std::str::from_utf8(word).ok()?.split_once('/')?;
+    let bytes = digits.as_bytes().chunks(2);
+    let bytes = bytes.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    Some(Addresses {
+        own: bytes.collect::<Option<_>>()?,
+        gateway: Vec::new(),
+        prefix: prefix.parse().ok()?,
+    })
 }
 
 /// Does what `words` say, the first of which says nothing; the exit status. The upper directory of the root is `upper`, open for reading.
@@ -147,6 +181,14 @@ fn carry_out(order: Order, upper: Option<OwnedFd>) -> Result<(), Error> {
             let all = processes::all();
             let records: Vec<_> = all.iter().flat_map(|one| one.write()).collect();
             Ok(to.write_all(&records)?)
+        }
+        Order::Addresses { add, addresses } => {
+            let verb = if add {
+                "take addresses of"
+            } else {
+                "drop addresses of"
+            };
+            network::change(add, &addresses).tried(verb, network::NAME.to_bytes())
         }
         Order::Copy { dest, keep_owners } => copy_in(&dest, keep_owners),
         Order::Unpack { dest } => {
@@ -215,6 +257,14 @@ mod tests {
             },
             Order::Export,
             Order::Processes,
+            Order::Addresses {
+                add: true,
+                addresses: vec![Addresses {
+                    own: vec![10, 5, 0, 255],
+                    gateway: Vec::new(),
+                    prefix: 24,
+                }],
+            },
             Order::Copy {
                 dest: b"/".to_vec(),
                 keep_owners: true,

@@ -63,6 +63,24 @@ impl<W: Wire> Net<W> {
     }
 }
 
+/// Has a device's thread look at what its peer has to do, from any thread.
+#[derive(Debug, Clone)]
+pub struct Waker(Arc<Desk>);
+
+impl Waker {
+    /// Wakes it, if the driver has begun; it looks when it begins.
+    pub fn wake(&self) {
+        signal(&self.0.wake);
+    }
+}
+
+impl<W: Wire> Net<W> {
+    /// What wakes its thread.
+    pub fn waker(&self) -> Waker {
+        Waker(Arc::clone(&self.desk))
+    }
+}
+
 impl<W: Wire> Device for Net<W> {
     fn kind(&self) -> Kind {
         Kind::Network

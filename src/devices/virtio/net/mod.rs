@@ -14,6 +14,6 @@ mod tap;
 mod wire;
 
 pub use cable::Cable;
-pub use device::Net;
+pub use device::{Net, Waker};
 pub use tap::Tap;
 pub use wire::Wire;
