@@ -38,7 +38,7 @@ fn what_a_machine_has_freed_is_the_hosts_again() {
     let (mib, again) = if kvm_is_hardware() {
         (200, 24)
     } else {
-        (12, 1)
+        (24, 1)
     };
     let flags = ["-m", "512m", "--memory-reservation", "96m"];
     let words = ["busybox", "sh", "-c", "while :; do sleep 1; done"];

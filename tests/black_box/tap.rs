@@ -264,9 +264,9 @@ fn a_tap_interface_is_one_machines_and_its_owners() {
 fn as_stranger(args: &[&str]) -> crate::husk::Said {
     let home = tempfile::tempdir().unwrap();
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let script = "mount -t tmpfs -o mode=755 dev /run && for device in kvm net/tun null urandom; do
-            mkdir -p /run/dev/net && cp -a /dev/$device /run/dev/$device && chmod 666 /run/dev/$device &&
-            mount --bind /run/dev/$device /dev/$device || exit
+    let script = "mount -t tmpfs -o mode=755 dev /mnt && for device in kvm net/tun null urandom; do
+            mkdir -p /mnt/dev/net && cp -a /dev/$device /mnt/dev/$device && chmod 666 /mnt/dev/$device &&
+            mount --bind /mnt/dev/$device /dev/$device || exit
         done
         exec setpriv --reuid 60001 --regid 60001 --clear-groups \"$@\"";
     let husk = Path::new(env!("CARGO_BIN_EXE_husk"));
