@@ -82,6 +82,15 @@ pub fn volumes() -> ArgValueCompleter {
     })
 }
 
+/// Networks of machines.
+pub fn networks() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let list = run::networks::networks().map(|networks| networks.list());
+        let list = list.into_iter().flatten().flatten();
+        starting_with(typed, list.map(|network| network.name))
+    })
+}
+
 /// Files here, and machines in whose files a path goes on.
 pub fn places() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use serde_json::{Map, Value, json};
 
 use super::Status;
+use super::completion;
 use super::output::{Failure, say};
 use super::setup;
 use super::template::Template;
@@ -61,7 +62,7 @@ enum Verb {
         #[arg(short, long, value_name = "FORMAT")]
         format: Option<String>,
         /// Names or IDs
-        #[arg(required = true, value_name = "NETWORK")]
+        #[arg(required = true, value_name = "NETWORK", add = completion::networks())]
         names: Vec<String>,
     },
     /// Remove networks
@@ -70,7 +71,7 @@ enum Verb {
         #[arg(short, long)]
         force: bool,
         /// Names or IDs
-        #[arg(required = true, value_name = "NETWORK")]
+        #[arg(required = true, value_name = "NETWORK", add = completion::networks())]
         names: Vec<String>,
     },
     /// Have a machine be on one more network, now if it runs, and from each start on
@@ -82,8 +83,10 @@ enum Verb {
         #[arg(long, value_name = "ADDRESS")]
         ip: Option<Ipv4Addr>,
         /// Name or ID of the network
+        #[arg(add = completion::networks())]
         network: String,
         /// Name or ID of the machine
+        #[arg(add = completion::machines())]
         machine: String,
     },
     /// Have a machine leave a network
@@ -92,8 +95,10 @@ enum Verb {
         #[arg(short, long)]
         force: bool,
         /// Name or ID of the network
+        #[arg(add = completion::networks())]
         network: String,
         /// Name or ID of the machine
+        #[arg(add = completion::machines())]
         machine: String,
     },
     /// Remove all networks on which no machine is
@@ -320,7 +325,7 @@ fn remove(networks: &Networks, force: bool, names: &[String]) -> Status {
     let mut status = 0;
     for name in names {
         let removed = match networks.find(name) {
-            Err(networks::Error::Unknown(_)) if force => continue,
+            Err(networks::Error::Unknown { .. }) if force => continue,
             _ => networks.remove(name, user),
         };
         match removed {

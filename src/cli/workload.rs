@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use super::completion;
 use super::env;
 use super::output::Failure;
 use super::rates::Rates;
@@ -57,7 +58,7 @@ pub struct Workload {
     /// `husk network create` made, with the other machines on it; tap=NAME and bridge=NAME are this host's own, by a TAP
     /// interface that is there, or on a bridge, with
     /// [,ip=ADDRESS/BITS][,gw=ADDRESS][,dns=ADDRESS][,mac=MAC][,mtu=BYTES]: `husk network setup` makes them
-    #[arg(long, value_name = "user|none|NAME|tap=…|bridge=…")]
+    #[arg(long, value_name = "user|none|NAME|tap=…|bridge=…", add = completion::networks())]
     network: Vec<String>,
     /// Be found by this name too by the other machines on its networks
     #[arg(long, value_name = "NAME")]

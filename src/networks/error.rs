@@ -12,8 +12,14 @@ pub enum Error {
     #[error("{0}")]
     Asked(String),
     /// There is no such network.
-    #[error("no network `{0}`: see `husk network ls`")]
-    Unknown(String),
+    #[error("no network `{name}`: {}", .hint.as_ref().map_or_else(
+        || "see `husk network ls`".to_owned(), |name| format!("did you mean `{name}`?")))]
+    Unknown {
+        /// As typed.
+        name: String,
+        /// A name that is nearly the same.
+        hint: Option<String>,
+    },
     /// The beginning of several IDs.
     #[error("`{0}` is the beginning of several network IDs: give more digits")]
     Ambiguous(String),

@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::error::{Error, failed};
-use crate::spec::{Subnets, check_network_name, parse_subnet, time};
+use crate::spec::{Subnets, check_network_name, nearest, parse_subnet, time};
 
 /// What is locked by who joins a network or removes it.
 pub const LOCK: &str = "lock";
@@ -120,40 +120,34 @@ impl Networks {
         let mut names = self.names()?;
         names.retain(|name| !name.starts_with(ASIDE));
         names.sort();
-        let found = names.iter().map(|name| match self.read(name) {
-            // Removed meanwhile.
-            Err(Error::Unknown(_)) => Ok(None),
-            found => found.map(Some),
-        });
+        // One that is removed meanwhile is left out.
+        let found = names.iter().map(|name| self.read(name));
         found.filter_map(Result::transpose).collect()
     }
 
     /// The network of a name, an ID, or the beginning of one.
     pub fn find(&self, asked: &str) -> Result<Record, Error> {
-        match check_network_name(asked) {
-            Ok(()) => match self.read(asked) {
-                Err(Error::Unknown(_)) => {}
-                found => return found,
-            },
-            Err(_) => return Err(Error::Unknown(asked.to_owned())),
+        check_network_name(asked).map_err(|_| self.unknown(asked))?;
+        if let Some(record) = self.read(asked)? {
+            return Ok(record);
         }
         let mut found = self.list()?.into_iter();
         let mut next = || found.find(|record| record.id.starts_with(asked));
         match (next(), next()) {
             (Some(_), Some(_)) => Err(Error::Ambiguous(asked.to_owned())),
             (Some(record), None) => Ok(record),
-            (None, _) => Err(Error::Unknown(asked.to_owned())),
+            (None, _) => Err(self.unknown(asked)),
         }
     }
 
     /// A network by its name, for who joins or removes it; waits while somebody else does.
     pub fn enter(&self, name: &str) -> Result<Door, Error> {
-        check_network_name(name).map_err(|_| Error::Unknown(name.to_owned()))?;
+        check_network_name(name).map_err(|_| self.unknown(name))?;
         let place = self.root.join(name);
         loop {
             let path = place.join(LOCK);
             let held = File::open(&path).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => Error::Unknown(name.to_owned()),
+                io::ErrorKind::NotFound => self.unknown(name),
                 _ => failed("open", &path)(error),
             })?;
             lock(&held, &place)?;
@@ -163,7 +157,7 @@ impl Networks {
             }
             let folder = File::open(&place).map_err(failed("open", &place))?;
             return Ok(Door {
-                record: self.read(name)?,
+                record: self.read(name)?.ok_or_else(|| self.unknown(name))?,
                 folder: folder.into(),
                 _lock: held,
             });
@@ -202,13 +196,24 @@ impl Networks {
         Ok(())
     }
 
-    fn read(&self, name: &str) -> Result<Record, Error> {
+    fn read(&self, name: &str) -> Result<Option<Record>, Error> {
         let path = self.root.join(name).join(RECORD);
-        let bytes = fs::read(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::Unknown(name.to_owned()),
-            _ => failed("read", &path)(error),
-        })?;
-        serde_json::from_slice(&bytes).map_err(|error| failed("read", path)(error.into()))
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            bytes => bytes.map_err(failed("read", &path))?,
+        };
+        let record =
+            serde_json::from_slice(&bytes).map_err(|error| failed("read", path)(error.into()))?;
+        Ok(Some(record))
+    }
+
+    fn unknown(&self, asked: &str) -> Error {
+        let mut known = self.names().unwrap_or_default();
+        known.retain(|name| !name.starts_with(ASIDE));
+        Error::Unknown {
+            hint: nearest(asked, known.iter().map(String::as_str)),
+            name: asked.to_owned(),
+        }
     }
 
     fn aside(&self, name: &str) -> PathBuf {
@@ -391,7 +396,7 @@ mod tests {
         assert_eq!(networks.find(&made.id[..12]).unwrap(), made);
         for unknown in ["b", "../a", "", &made.id[1..]] {
             assert!(
-                matches!(networks.find(unknown), Err(Error::Unknown(_))),
+                matches!(networks.find(unknown), Err(Error::Unknown { .. })),
                 "{unknown}"
             );
         }
@@ -405,7 +410,7 @@ mod tests {
         let text = refused.unwrap_err().to_string();
         assert!(text.contains("`a`") && text.contains("`web`"), "{text}");
         remove(&networks, "a").unwrap();
-        assert!(matches!(networks.enter("a"), Err(Error::Unknown(_))));
+        assert!(matches!(networks.enter("a"), Err(Error::Unknown { .. })));
         assert!(networks.names().unwrap().is_empty(), "and leaves nothing");
     }
 

@@ -56,6 +56,9 @@ fn a_shell_completes_verbs_flags_and_names() {
     let both = complete(&husk, "husk inspect bu");
     assert!(both.len() > 1 && both[0] == "bus", "{both:?}");
     assert_eq!(complete(&husk, "husk volume rm bu"), ["bulk"]);
+    assert_eq!(husk.say(&["network", "create", "bunch"]).status, 0);
+    assert_eq!(complete(&husk, "husk network rm bu"), ["bunch"]);
+    assert_eq!(complete(&husk, "husk run --network bu"), ["bunch"]);
     for shell in ["zsh", "fish"] {
         let script = husk.say(&["completion", shell]);
         assert!(script.out().contains("HUSK_COMPLETE"), "{}", script.out());
@@ -73,11 +76,14 @@ fn who_mistypes_a_name_is_told_the_one_that_is_there() {
         0
     );
     assert_eq!(husk.say(&["volume", "create", "pictures"]).status, 0);
+    assert_eq!(husk.say(&["network", "create", "back"]).status, 0);
     for (words, meant) in [
         (&["run", "busybix"][..], "`busybox`"),
         (&["run", "busybox:lates"], "`busybox:latest`"),
         (&["start", "databse"], "`database`"),
         (&["volume", "inspect", "picture"], "`pictures`"),
+        (&["network", "inspect", "bakc"], "`back`"),
+        (&["run", "--network", "bak", "busybox"], "`back`"),
     ] {
         // The status is that of each verb.
         let said = husk.say(words).stderr;
