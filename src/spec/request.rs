@@ -127,10 +127,13 @@ pub struct RunRequest {
     )]
     pub egress: Vec<String>,
     /// Most conversations at once, as typed.
+    #[serde(skip_serializing_if = "is_default")]
     pub net_connections: Option<String>,
     /// Most bytes a second each way, as typed.
+    #[serde(skip_serializing_if = "is_default")]
     pub net_rate: Option<String>,
     /// Most bytes in all, as typed.
+    #[serde(skip_serializing_if = "is_default")]
     pub net_bytes: Option<String>,
     /// `[IP:]HOST:GUEST[/tcp|udp]` each.
     #[serde(skip_serializing_if = "is_default")]
