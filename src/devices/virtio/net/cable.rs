@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::header::{self, HEADER_LEN};
-use super::wire::{F_CSUM, F_GUEST_CSUM, F_MRG_RXBUF, RECEIVE, TRANSMIT, TURN, Wire};
+use super::wire::{F_CSUM, F_GUEST_CSUM, F_MRG_RXBUF, RECEIVE, TURN, Wire};
 use crate::devices::virtio::chain::{Chain, broken, total};
 use crate::devices::virtio::device::{Active, Cause};
 use crate::net::{FRAME_LEN, Frame, Peer};
@@ -49,77 +49,6 @@ impl Cable {
             bytes: Vec::new(),
             spare: Frame::default(),
         }
-    }
-
-    /// Whether a frame waits for buffers of the driver's.
-    fn is_stuck(&self) -> bool {
-        self.held.is_some()
-    }
-
-    /// Asks to be notified of what is not there; true when it has come meanwhile.
-    fn rearm(&self, active: &mut Active) -> io::Result<bool> {
-        let sends = active.rearm(TRANSMIT)?;
-        Ok(sends || self.is_stuck() && active.rearm(RECEIVE)?)
-    }
-
-    /// Gives the peer what the driver sends.
-    fn transmit(&mut self, active: &mut Active) -> io::Result<usize> {
-        let mut count = 0;
-        while count < TURN
-            && let Some(chain) = active.pop(TRANSMIT)?
-        {
-            count += 1;
-            self.send(&chain, active)?;
-            active.give_back(TRANSMIT, chain.head, 0)?;
-        }
-        if count > 0 {
-            active.interrupt(TRANSMIT)?;
-        }
-        Ok(count)
-    }
-
-    /// One frame. What is longer than a frame, or asks for what was not offered, is none.
-    fn send(&mut self, chain: &Chain, active: &Active) -> io::Result<()> {
-        let len = total(&chain.readable);
-        if len < HEADER_LEN {
-            return Err(broken("a frame without its header"));
-        }
-        // A tag of a virtual LAN may be there, too.
-        if len > HEADER_LEN + FRAME_LEN + 4 {
-            return Ok(());
-        }
-        self.bytes.resize(len, 0);
-        chain.read(&active.mem, &mut self.bytes)?;
-        if let Some((header, frame)) = self.bytes.split_first_chunk()
-            && header::is_plain(header)
-        {
-            self.peer.take(frame, header::unsummed(header));
-        }
-        Ok(())
-    }
-
-    /// Gives the driver what the peer has.
-    fn receive(&mut self, active: &mut Active) -> io::Result<usize> {
-        let (mut count, mut is_awaited) = (0, false);
-        while count < TURN
-            && let Some(frame) = self.next_frame()
-        {
-            match self.gather(&frame, active)? {
-                Room::Enough => {}
-                Room::TooLittle => {
-                    self.held = Some(frame);
-                    break;
-                }
-                Room::Never => continue,
-            }
-            count += 1;
-            is_awaited |= self.deliver(&frame, active)?;
-            self.spare = frame;
-        }
-        if is_awaited {
-            active.irq.signal(Cause::Queue);
-        }
-        Ok(count)
     }
 
     fn next_frame(&mut self) -> Option<Frame> {
@@ -197,24 +126,57 @@ impl Wire for Cable {
         Ok(())
     }
 
-    fn run(&mut self, active: &mut Active) -> io::Result<()> {
-        loop {
-            let sent = self.transmit(active)?;
-            let received = self.receive(active)?;
-            if sent < TURN && received < TURN && !self.rearm(active)? {
-                return Ok(());
-            }
+    /// One frame. What is longer than a frame, or asks for what was not offered, is none.
+    fn send(&mut self, chain: &Chain, active: &Active) -> io::Result<()> {
+        let len = total(&chain.readable);
+        if len < HEADER_LEN {
+            return Err(broken("a frame without its header"));
         }
+        // A tag of a virtual LAN may be there, too.
+        if len > HEADER_LEN + FRAME_LEN + 4 {
+            return Ok(());
+        }
+        self.bytes.resize(len, 0);
+        chain.read(&active.mem, &mut self.bytes)?;
+        if let Some((header, frame)) = self.bytes.split_first_chunk()
+            && header::is_plain(header)
+        {
+            self.peer.take(frame, header::unsummed(header));
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, active: &mut Active) -> io::Result<usize> {
+        let (mut count, mut is_awaited) = (0, false);
+        while count < TURN
+            && let Some(frame) = self.next_frame()
+        {
+            match self.gather(&frame, active)? {
+                Room::Enough => {}
+                Room::TooLittle => {
+                    self.held = Some(frame);
+                    break;
+                }
+                Room::Never => continue,
+            }
+            count += 1;
+            is_awaited |= self.deliver(&frame, active)?;
+            self.spare = frame;
+        }
+        if is_awaited {
+            active.irq.signal(Cause::Queue);
+        }
+        Ok(count)
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.held.is_some()
     }
 
     fn put_back(&mut self, active: &mut Active) {
         for _ in self.room.drain(..) {
             active.unpop(RECEIVE);
         }
-    }
-
-    fn listens(&self) -> bool {
-        !self.is_stuck()
     }
 
     fn source(&self) -> BorrowedFd<'_> {

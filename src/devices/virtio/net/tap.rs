@@ -11,7 +11,7 @@ use vm_memory::GuestAddress;
 use super::header::HEADER_LEN;
 use super::wire::{
     F_CSUM, F_GUEST_CSUM, F_GUEST_ECN, F_GUEST_TSO4, F_GUEST_TSO6, F_GUEST_USO4, F_GUEST_USO6,
-    F_HOST_ECN, F_HOST_TSO4, F_HOST_TSO6, F_HOST_USO, F_MRG_RXBUF, RECEIVE, TRANSMIT, TURN, Wire,
+    F_HOST_ECN, F_HOST_TSO4, F_HOST_TSO6, F_HOST_USO, F_MRG_RXBUF, RECEIVE, TURN, Wire,
 };
 use crate::devices::virtio::chain::{Chain, broken, length, total};
 use crate::devices::virtio::device::{Active, Cause};
@@ -79,66 +79,6 @@ impl Tap {
             is_gone: false,
             stretches: Vec::new(),
         }
-    }
-
-    /// Asks to be notified of what is not there; true when it has come meanwhile.
-    fn rearm(&self, active: &mut Active) -> io::Result<bool> {
-        let sends = active.rearm(TRANSMIT)?;
-        Ok(sends || self.held.is_some() && active.rearm(RECEIVE)?)
-    }
-
-    /// Gives the kernel what the driver sends.
-    fn transmit(&mut self, active: &mut Active) -> io::Result<usize> {
-        let mut count = 0;
-        while count < TURN
-            && let Some(chain) = active.pop(TRANSMIT)?
-        {
-            count += 1;
-            self.send(&chain, active)?;
-            active.give_back(TRANSMIT, chain.head, 0)?;
-        }
-        if count > 0 {
-            active.interrupt(TRANSMIT)?;
-        }
-        Ok(count)
-    }
-
-    /// One frame. What the kernel does not take is lost, as on any network.
-    fn send(&mut self, chain: &Chain, active: &Active) -> io::Result<()> {
-        let len = total(&chain.readable);
-        if len < HEADER_LEN {
-            return Err(broken("a frame without its header"));
-        }
-        if len > MOST {
-            return Ok(());
-        }
-        self.stretches.clear();
-        let segments = chain.readable.iter();
-        self.stretches
-            .extend(segments.map(|segment| (segment.address, length(*segment))));
-        match transfer::write_once(&active.mem, self.tap.as_fd(), &self.stretches) {
-            Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {
-                Err(broken("a buffer outside of memory"))
-            }
-            _taken_or_lost => Ok(()),
-        }
-    }
-
-    /// Gives the driver what the kernel has; how many frames.
-    fn receive(&mut self, active: &mut Active) -> io::Result<usize> {
-        let (mut count, mut is_awaited) = (0, false);
-        while count < TURN && !self.is_gone {
-            self.gather(active)?;
-            let Some(len) = self.take(active)? else {
-                break;
-            };
-            count += 1;
-            is_awaited |= self.deliver(len, active)?;
-        }
-        if is_awaited {
-            active.irq.signal(Cause::Queue);
-        }
-        Ok(count)
     }
 
     /// Takes buffers until the longest frame fits, as far as there are any.
@@ -269,14 +209,44 @@ impl Wire for Tap {
         Ok(())
     }
 
-    fn run(&mut self, active: &mut Active) -> io::Result<()> {
-        loop {
-            let sent = self.transmit(active)?;
-            let received = self.receive(active)?;
-            if sent < TURN && received < TURN && !self.rearm(active)? {
-                return Ok(());
-            }
+    fn send(&mut self, chain: &Chain, active: &Active) -> io::Result<()> {
+        let len = total(&chain.readable);
+        if len < HEADER_LEN {
+            return Err(broken("a frame without its header"));
         }
+        if len > MOST {
+            return Ok(());
+        }
+        self.stretches.clear();
+        let segments = chain.readable.iter();
+        self.stretches
+            .extend(segments.map(|segment| (segment.address, length(*segment))));
+        match transfer::write_once(&active.mem, self.tap.as_fd(), &self.stretches) {
+            Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {
+                Err(broken("a buffer outside of memory"))
+            }
+            _taken_or_lost => Ok(()),
+        }
+    }
+
+    fn receive(&mut self, active: &mut Active) -> io::Result<usize> {
+        let (mut count, mut is_awaited) = (0, false);
+        while count < TURN && !self.is_gone {
+            self.gather(active)?;
+            let Some(len) = self.take(active)? else {
+                break;
+            };
+            count += 1;
+            is_awaited |= self.deliver(len, active)?;
+        }
+        if is_awaited {
+            active.irq.signal(Cause::Queue);
+        }
+        Ok(count)
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.held.is_some()
     }
 
     fn put_back(&mut self, active: &mut Active) {
@@ -287,7 +257,7 @@ impl Wire for Tap {
     }
 
     fn listens(&self) -> bool {
-        self.held.is_none() && !self.is_gone
+        !self.is_stuck() && !self.is_gone
     }
 
     fn source(&self) -> BorrowedFd<'_> {

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use crate::devices::virtio::chain::Chain;
 use crate::devices::virtio::device::Active;
 
 /// Receive and transmit (virtio 1.2, 5.1.2).
@@ -37,12 +38,18 @@ pub trait Wire: Send + 'static {
     fn features(&self) -> u64;
     /// The driver has chosen.
     fn begin(&mut self, features: u64) -> io::Result<()>;
-    /// Moves frames until neither side has any, or the driver has no buffers. The driver is told of it.
-    fn run(&mut self, active: &mut Active) -> io::Result<()>;
+    /// Takes one frame that the driver sends. What no network takes is lost, as on any.
+    fn send(&mut self, chain: &Chain, active: &Active) -> io::Result<()>;
+    /// Gives the driver what the other end has, a [`TURN`] at most; how many frames.
+    fn receive(&mut self, active: &mut Active) -> io::Result<usize>;
+    /// Whether a frame waits for buffers of the driver's.
+    fn is_stuck(&self) -> bool;
     /// Puts back what was taken for frames that wait.
     fn put_back(&mut self, active: &mut Active);
     /// Whether the other end is waited for, too, and not the driver alone.
-    fn listens(&self) -> bool;
+    fn listens(&self) -> bool {
+        !self.is_stuck()
+    }
     /// Readable when the other end has something.
     fn source(&self) -> BorrowedFd<'_>;
     /// Takes what the other end has; never waits.
@@ -53,4 +60,37 @@ pub trait Wire: Send + 'static {
     fn patience(&self) -> Option<Duration> {
         None
     }
+
+    /// Moves frames until neither side has any, or the driver has no buffers. The driver is told of it.
+    fn run(&mut self, active: &mut Active) -> io::Result<()> {
+        loop {
+            let sent = transmit(self, active)?;
+            let received = self.receive(active)?;
+            if sent < TURN && received < TURN && !rearm(self, active)? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Takes what the driver sends; how many frames.
+fn transmit(wire: &mut (impl Wire + ?Sized), active: &mut Active) -> io::Result<usize> {
+    let mut count = 0;
+    while count < TURN
+        && let Some(chain) = active.pop(TRANSMIT)?
+    {
+        count += 1;
+        wire.send(&chain, active)?;
+        active.give_back(TRANSMIT, chain.head, 0)?;
+    }
+    if count > 0 {
+        active.interrupt(TRANSMIT)?;
+    }
+    Ok(count)
+}
+
+/// Asks to be notified of what is not there; true when it has come meanwhile.
+fn rearm(wire: &(impl Wire + ?Sized), active: &mut Active) -> io::Result<bool> {
+    let sends = active.rearm(TRANSMIT)?;
+    Ok(sends || wire.is_stuck() && active.rearm(RECEIVE)?)
 }
