@@ -68,11 +68,17 @@ impl Flags {
     }
 }
 
-fn add_label(labels: &mut BTreeMap<String, String>, label: &str) -> Result<(), Failure> {
+/// `KEY[=VALUE]`, taken apart.
+pub fn split_label(label: &str) -> (String, String) {
     let (key, value) = label.split_once('=').unwrap_or((label, ""));
+    (key.to_owned(), value.to_owned())
+}
+
+fn add_label(labels: &mut BTreeMap<String, String>, label: &str) -> Result<(), Failure> {
+    let (key, value) = split_label(label);
     if key.trim().is_empty() {
         return Err(Failure::new(format!("--label `{label}`: write KEY=VALUE")));
     }
-    labels.insert(key.to_owned(), value.to_owned());
+    labels.insert(key, value);
     Ok(())
 }

@@ -1,14 +1,13 @@
 //! `husk network`.
 
-use std::collections::BTreeMap;
-use std::io::{self, BufRead};
 use std::net::Ipv4Addr;
 
 use serde_json::{Map, Value, json};
 
 use super::Status;
 use super::completion;
-use super::output::{Failure, say};
+use super::lifecycle::split_label;
+use super::output::{Failure, confirm, say};
 use super::setup;
 use super::template::Template;
 use crate::image::Store;
@@ -144,7 +143,7 @@ pub fn network(args: Args) -> Status {
             let draft = Draft {
                 subnets: subnet,
                 internal,
-                labels: labels(&label),
+                labels: label.iter().map(|label| split_label(label)).collect(),
             };
             let made = networks.create(&name, draft)?;
             say(&format!("{}\n", made.id)).map(|()| 0)
@@ -182,14 +181,6 @@ pub fn network(args: Args) -> Status {
         Verb::Prune { force } => prune(&networks, force),
         Verb::Setup(args) => setup::setup(&args),
     }
-}
-
-fn labels(words: &[String]) -> BTreeMap<String, String> {
-    let pairs = words.iter().map(|word| {
-        let (key, value) = word.split_once('=').unwrap_or((word, ""));
-        (key.to_owned(), value.to_owned())
-    });
-    pairs.collect()
 }
 
 fn list(
@@ -347,16 +338,9 @@ fn prune(networks: &Networks, force: bool) -> Status {
             unused.push(record.name);
         }
     }
-    if !force && !unused.is_empty() {
-        let list: String = unused.iter().map(|name| format!("  {name}\n")).collect();
-        say(&format!(
-            "These networks will be removed:\n{list}Go on? [y/N] "
-        ))?;
-        let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer)?;
-        if !matches!(answer.trim(), "y" | "Y" | "yes") {
-            return say("\n").map(|()| 0);
-        }
+    let question = "These networks will be removed";
+    if !force && !unused.is_empty() && !confirm(question, &unused)? {
+        return Ok(0);
     }
     for name in unused {
         // Somebody may have begun to use it, or removed it, since it was listed.
@@ -383,7 +367,7 @@ mod tests {
             name: "back".to_owned(),
             id: "ab12".to_owned(),
             created: 0,
-            labels: labels(&["tier=data".to_owned(), "x".to_owned()]),
+            labels: ["tier=data", "x"].map(split_label).into(),
             internal: false,
             subnets: crate::spec::Subnets {
                 v4: [10, 5, 0, 0].into(),

@@ -1,7 +1,7 @@
 //! What husk says when a wish failed: one line, what and where and why, printed once.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, BufRead, Write};
 
 use super::HUSK_FAILED;
 use crate::run;
@@ -73,6 +73,19 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::new(error.to_string())
     }
+}
+
+/// Asks whether all of `names` are to go, which `what` says; whoever says nothing says no.
+pub fn confirm(what: &str, names: &[String]) -> Result<bool, Failure> {
+    let list: String = names.iter().map(|name| format!("  {name}\n")).collect();
+    say(&format!("{what}:\n{list}Go on? [y/N] "))?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    let agrees = matches!(answer.trim(), "y" | "Y" | "yes");
+    if !agrees {
+        say("\n")?;
+    }
+    Ok(agrees)
 }
 
 /// Writes `text` to stdout. A reader that is gone, as in `husk images | head`, is no failure.

@@ -1,13 +1,13 @@
 //! `husk volume`.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead};
 
 use serde_json::{Value, json};
 
 use super::Status;
 use super::completion;
-use super::output::{Failure, say};
+use super::lifecycle::split_label;
+use super::output::{Failure, confirm, say};
 use crate::image::Store;
 use crate::spec::sentence::sentence;
 use crate::volumes::{self, Volume, Volumes};
@@ -74,10 +74,7 @@ pub fn volume(args: Args) -> Status {
 }
 
 fn create(volumes: &Volumes, name: Option<String>, labels: &[String]) -> Status {
-    let labels = labels.iter().map(|label| {
-        let (key, value) = label.split_once('=').unwrap_or((label, ""));
-        (key.to_owned(), value.to_owned())
-    });
+    let labels = labels.iter().map(|label| split_label(label));
     let name = name.map_or_else(random_name, Ok)?;
     volumes.create(&name, labels.collect::<BTreeMap<_, _>>())?;
     say(&format!("{name}\n"))?;
@@ -152,16 +149,9 @@ fn remove(volumes: &Volumes, force: bool, names: &[String]) -> Status {
 fn prune(volumes: &Volumes, force: bool) -> Status {
     volumes.sweep()?;
     let unused = volumes.unused()?;
-    if !force && !unused.is_empty() {
-        let list: String = unused.iter().map(|name| format!("  {name}\n")).collect();
-        say(&format!(
-            "These volumes, and all that is in them, will be removed:\n{list}Go on? [y/N] "
-        ))?;
-        let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer)?;
-        if !matches!(answer.trim(), "y" | "Y" | "yes") {
-            return say("\n").map(|()| 0);
-        }
+    let question = "These volumes, and all that is in them, will be removed";
+    if !force && !unused.is_empty() && !confirm(question, &unused)? {
+        return Ok(0);
     }
     for name in unused {
         match volumes.remove(&name) {
