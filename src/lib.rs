@@ -18,6 +18,7 @@
 //! 1  spec                what to run, as plain data
 //! 0  sys, timeline       the host kernel's words; phases    (and the package husk-init)
 //!    bucket              so much a second
+//!    shelf               a folder of named things
 //! ```
 
 pub mod boot;
@@ -33,6 +34,7 @@ pub mod net;
 pub mod networks;
 pub mod run;
 pub mod sessions;
+mod shelf;
 pub mod spec;
 pub mod sys;
 pub mod timeline;

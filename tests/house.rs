@@ -7,10 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by floor. A room imports only from lower floors, or from itself.
-const FLOORS: [(&str, u8); 19] = [
+const FLOORS: [(&str, u8); 20] = [
     ("sys", 0),
     ("timeline", 0),
     ("bucket", 0),
+    ("shelf", 0),
     ("spec", 1),
     ("image", 2),
     ("volumes", 2),

@@ -13,5 +13,6 @@
 mod error;
 mod store;
 
+pub use crate::shelf::LOCK;
 pub use error::Error;
-pub use store::{Door, Draft, LOCK, Networks, Record, SWITCH};
+pub use store::{Door, Draft, Networks, Record, SWITCH};

@@ -2,29 +2,23 @@
 //! all; who joins or removes a network holds that of the network.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
-use std::process;
+use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::error::{Error, failed};
+use super::error::Error;
+use crate::shelf::{LOCK, Shelf, failed, is_still};
 use crate::spec::{Subnets, check_network_name, nearest, parse_subnet, time};
 
-/// What is locked by who joins a network or removes it.
-pub const LOCK: &str = "lock";
 const RECORD: &str = "network.json";
 
 /// Where the switch listens.
 pub const SWITCH: &str = "switch";
-
-/// What begins the names of what is not finished: no network's name does.
-const ASIDE: char = '.';
 
 /// Where addresses come from that nobody asked for: 10.117.128.0/17, in networks of 8 bits each. A machine that is
 /// on no network has its own from beside it.
@@ -73,26 +67,22 @@ pub struct Door {
 
 /// All networks of a home.
 #[derive(Debug)]
-pub struct Networks {
-    root: PathBuf,
-}
+pub struct Networks(Shelf);
 
 impl Networks {
     /// The networks of the store at `home`, which need not be there.
     pub fn of(home: &Path) -> Self {
-        Self {
-            root: home.join("networks"),
-        }
+        Self(Shelf::of(home.join("networks"), RECORD))
     }
 
     /// Makes a network.
     pub fn create(&self, name: &str, draft: Draft) -> Result<Record, Error> {
         check_network_name(name).map_err(Error::Asked)?;
-        make_private(&self.root)?;
-        let all = File::open(&self.root).map_err(failed("open", &self.root))?;
-        lock(&all, &self.root)?;
+        let root = self.0.root()?;
+        let all = File::open(root).map_err(failed("open", root))?;
+        lock(&all, root)?;
         let others = self.list()?;
-        let place = self.root.join(name);
+        let place = self.0.place(name);
         if place.exists() {
             return Err(Error::Taken(name.to_owned()));
         }
@@ -105,30 +95,23 @@ impl Networks {
             labels: draft.labels,
             internal: draft.internal,
         };
-        let aside = self.aside(name);
-        make_private(&aside)?;
-        File::create(aside.join(LOCK)).map_err(failed("create", &aside))?;
-        let text = serde_json::to_vec(&record).map_err(io::Error::from);
-        text.and_then(|text| fs::write(aside.join(RECORD), text))
-            .map_err(failed("write", &aside))?;
+        let aside = self.0.begin(name, &record)?;
         fs::rename(&aside, &place).map_err(failed("create", place))?;
         Ok(record)
     }
 
     /// All of them, by name.
     pub fn list(&self) -> Result<Vec<Record>, Error> {
-        let mut names = self.names()?;
-        names.retain(|name| !name.starts_with(ASIDE));
-        names.sort();
+        let names = self.0.names()?;
         // One that is removed meanwhile is left out.
-        let found = names.iter().map(|name| self.read(name));
+        let found = names.iter().map(|name| Ok(self.0.read(name)?));
         found.filter_map(Result::transpose).collect()
     }
 
     /// The network of a name, an ID, or the beginning of one.
     pub fn find(&self, asked: &str) -> Result<Record, Error> {
         check_network_name(asked).map_err(|_| self.unknown(asked))?;
-        if let Some(record) = self.read(asked)? {
+        if let Some(record) = self.0.read(asked)? {
             return Ok(record);
         }
         let mut found = self.list()?.into_iter();
@@ -143,21 +126,21 @@ impl Networks {
     /// A network by its name, for who joins or removes it; waits while somebody else does.
     pub fn enter(&self, name: &str) -> Result<Door, Error> {
         check_network_name(name).map_err(|_| self.unknown(name))?;
-        let place = self.root.join(name);
+        let place = self.0.place(name);
         loop {
             let path = place.join(LOCK);
             let held = File::open(&path).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => self.unknown(name),
-                _ => failed("open", &path)(error),
+                _ => failed("open", &path)(error).into(),
             })?;
             lock(&held, &place)?;
             // Before the lock was ours it may have been removed.
-            if !is_still(&held, &path) {
+            if !is_still(&held, &place) {
                 continue;
             }
             let folder = File::open(&place).map_err(failed("open", &place))?;
             return Ok(Door {
-                record: self.read(name)?.ok_or_else(|| self.unknown(name))?,
+                record: self.0.read(name)?.ok_or_else(|| self.unknown(name))?,
                 folder: folder.into(),
                 _lock: held,
             });
@@ -176,61 +159,20 @@ impl Networks {
             let network = name;
             return Err(Error::InUse { network, machine }.into());
         }
-        let (place, aside) = (self.root.join(&name), self.aside(&name));
-        fs::rename(&place, &aside).map_err(failed("remove", &place))?;
-        Ok(fs::remove_dir_all(&aside).map_err(failed("remove", aside))?)
+        Ok(self.0.remove(&name).map_err(Error::from)?)
     }
 
     /// Removes what dead processes left unfinished.
     pub fn sweep(&self) -> Result<(), Error> {
-        for name in self.names()? {
-            let owner = name
-                .strip_prefix(ASIDE)
-                .and_then(|name| name.rsplit_once('-'));
-            let Some((_, pid)) = owner else { continue };
-            if !Path::new("/proc").join(pid).exists() {
-                let path = self.root.join(&name);
-                fs::remove_dir_all(&path).map_err(failed("remove", path))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn read(&self, name: &str) -> Result<Option<Record>, Error> {
-        let path = self.root.join(name).join(RECORD);
-        let bytes = match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            bytes => bytes.map_err(failed("read", &path))?,
-        };
-        let record =
-            serde_json::from_slice(&bytes).map_err(|error| failed("read", path)(error.into()))?;
-        Ok(Some(record))
+        Ok(self.0.sweep()?)
     }
 
     fn unknown(&self, asked: &str) -> Error {
-        let mut known = self.names().unwrap_or_default();
-        known.retain(|name| !name.starts_with(ASIDE));
+        let known = self.0.names().unwrap_or_default();
         Error::Unknown {
             hint: nearest(asked, known.iter().map(String::as_str)),
             name: asked.to_owned(),
         }
-    }
-
-    fn aside(&self, name: &str) -> PathBuf {
-        self.root.join(format!("{ASIDE}{name}-{}", process::id()))
-    }
-
-    fn names(&self) -> Result<Vec<String>, Error> {
-        let entries = match fs::read_dir(&self.root) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(failed("read", &self.root))?,
-        };
-        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
-        let names: Vec<_> = names
-            .collect::<io::Result<_>>()
-            .map_err(failed("read", &self.root))?;
-        let names = names.into_iter().filter_map(|name| name.into_string().ok());
-        Ok(names.collect())
     }
 }
 
@@ -297,20 +239,8 @@ fn random_id() -> Result<[u8; 32], Error> {
 }
 
 fn lock(file: &File, path: &Path) -> Result<(), Error> {
-    flock(file, FlockOperation::LockExclusive).map_err(|errno| failed("lock", path)(errno.into()))
-}
-
-/// Whether the lock is the one at `path`.
-fn is_still(lock: &File, path: &Path) -> bool {
-    let ours = lock.metadata().map(|found| found.ino());
-    let theirs = fs::metadata(path).map(|found| found.ino());
-    matches!((ours, theirs), (Ok(ours), Ok(theirs)) if ours == theirs)
-}
-
-fn make_private(path: &Path) -> Result<(), Error> {
-    let mut builder = DirBuilder::new();
-    builder.mode(0o700).recursive(true);
-    builder.create(path).map_err(failed("create", path))
+    let locked = flock(file, FlockOperation::LockExclusive);
+    Ok(locked.map_err(|errno| failed("lock", path)(errno.into()))?)
 }
 
 #[cfg(test)]
@@ -385,7 +315,7 @@ mod tests {
             ..Draft::default()
         };
         assert!(matches!(networks.create("b", twice), Err(Error::Asked(_))));
-        assert_eq!(networks.names().unwrap(), ["a"], "and leaves nothing");
+        assert_eq!(networks.0.all_names().unwrap(), ["a"], "and leaves nothing");
     }
 
     #[test]
@@ -411,7 +341,10 @@ mod tests {
         assert!(text.contains("`a`") && text.contains("`web`"), "{text}");
         remove(&networks, "a").unwrap();
         assert!(matches!(networks.enter("a"), Err(Error::Unknown { .. })));
-        assert!(networks.names().unwrap().is_empty(), "and leaves nothing");
+        assert!(
+            networks.0.all_names().unwrap().is_empty(),
+            "and leaves nothing"
+        );
     }
 
     #[test]
@@ -420,8 +353,8 @@ mod tests {
         networks.create("all", with("10.117.128.0/17")).unwrap();
         let refused = networks.create("one", Draft::default()).unwrap_err();
         assert!(matches!(refused, Error::Full));
-        fs::create_dir(networks.root.join(".data-4194305")).unwrap();
+        fs::create_dir(networks.0.place(".data-4194305")).unwrap();
         networks.sweep().unwrap();
-        assert_eq!(networks.names().unwrap(), ["all"]);
+        assert_eq!(networks.0.all_names().unwrap(), ["all"]);
     }
 }

@@ -1,9 +1,8 @@
 //! What goes wrong with volumes.
 
-use std::io;
-use std::path::PathBuf;
-
 use thiserror::Error;
+
+use crate::shelf::Refused;
 
 /// Why a volume cannot be had, or not be removed.
 #[derive(Debug, Error)]
@@ -24,22 +23,6 @@ pub enum Error {
     #[error("volume `{0}` is in use: end the runs that see it first")]
     InUse(String),
     /// The host refuses something.
-    #[error("cannot {verb} `{}`", path.display())]
-    Host {
-        /// What was tried.
-        verb: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-/// The error of trying `verb` on `path`.
-pub(super) fn failed(
-    verb: &'static str,
-    path: impl Into<PathBuf>,
-) -> impl FnOnce(io::Error) -> Error {
-    let path = path.into();
-    move |source| Error::Host { verb, path, source }
+    #[error(transparent)]
+    Host(#[from] Refused),
 }

@@ -2,25 +2,20 @@
 //! volume's lock, so that a volume in use is not removed, and one that is empty is filled once.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process;
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::error::{Error, failed};
+use super::error::Error;
 use super::{seed, time};
+use crate::shelf::{LOCK, Shelf, failed, is_still};
 use crate::spec::{check_volume_name, nearest};
 
 const DATA: &str = "data";
-const LOCK: &str = "lock";
 const RECORD: &str = "volume.json";
-
-/// What begins the names of what is not finished: no volume's name does.
-const ASIDE: char = '.';
 
 /// What is known of a volume, with docker's names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,44 +48,37 @@ pub struct Lease {
 
 /// All volumes of a store.
 #[derive(Debug)]
-pub struct Volumes {
-    root: PathBuf,
-}
+pub struct Volumes(Shelf);
 
 impl Volumes {
     /// The volumes of the store at `home`, which need not be there.
     pub fn of(home: &Path) -> Self {
-        Self {
-            root: home.join("volumes"),
-        }
+        Self(Shelf::of(home.join("volumes"), RECORD))
     }
 
     /// Makes a volume; nothing where it is there.
     pub fn create(&self, name: &str, labels: BTreeMap<String, String>) -> Result<(), Error> {
         check_volume_name(name).map_err(Error::Name)?;
-        let place = self.root.join(name);
+        let place = self.0.place(name);
         if place.exists() {
             return Ok(());
         }
-        make_private(&self.root)?;
-        let aside = self.aside(name);
-        let data = aside.join(DATA);
-        make_private(&aside)?;
-        fs::create_dir(&data).map_err(failed("create", &data))?;
-        File::create(aside.join(LOCK)).map_err(failed("create", &aside))?;
+        self.0.root()?;
         let record = Record {
             name: name.to_owned(),
             created_at: time::now(),
             labels,
         };
-        let text = serde_json::to_vec(&record).map_err(io::Error::from);
-        text.and_then(|text| fs::write(aside.join(RECORD), text))
-            .map_err(failed("write", &aside))?;
+        let aside = self.0.begin(name, &record)?;
+        let data = aside.join(DATA);
+        fs::create_dir(&data).map_err(failed("create", &data))?;
         match fs::rename(&aside, &place) {
             Ok(()) => Ok(()),
             // Somebody else was faster, and made the same.
-            Err(_) if place.exists() => fs::remove_dir_all(&aside).map_err(failed("remove", aside)),
-            Err(error) => Err(failed("create", place)(error)),
+            Err(_) if place.exists() => {
+                Ok(fs::remove_dir_all(&aside).map_err(failed("remove", aside))?)
+            }
+            Err(error) => Err(failed("create", place)(error).into()),
         }
     }
 
@@ -106,7 +94,7 @@ impl Volumes {
         let mut tree = tree;
         loop {
             self.create(name, BTreeMap::new())?;
-            let place = self.root.join(name);
+            let place = self.0.place(name);
             let Some(lock) = open_lock(&place)? else {
                 continue;
             };
@@ -117,7 +105,7 @@ impl Volumes {
                 fill(&place, target, &tree()?)?;
             }
             flock(&lock, FlockOperation::LockShared)
-                .map_err(|errno| failed("lock", &place)(errno.into()))?;
+                .map_err(|errno| Error::from(failed("lock", &place)(errno.into())))?;
             // Between the two locks it may have been removed.
             if is_still(&lock, &place) {
                 return Ok(Lease {
@@ -130,9 +118,7 @@ impl Volumes {
 
     /// All of them, by name.
     pub fn list(&self) -> Result<Vec<Volume>, Error> {
-        let mut names = self.names()?;
-        names.retain(|name| !name.starts_with(ASIDE));
-        names.sort();
+        let names = self.0.names()?;
         // One that is removed meanwhile is left out.
         let found = names.iter().map(|name| self.read(name));
         found.filter_map(Result::transpose).collect()
@@ -145,23 +131,15 @@ impl Volumes {
     }
 
     fn read(&self, name: &str) -> Result<Option<Volume>, Error> {
-        let place = self.root.join(name);
-        let path = place.join(RECORD);
-        let bytes = match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            bytes => bytes.map_err(failed("read", &path))?,
-        };
-        let record =
-            serde_json::from_slice(&bytes).map_err(|error| failed("read", &path)(error.into()))?;
-        let data = place.join(DATA);
-        Ok(Some(Volume { record, data }))
+        let data = self.0.place(name).join(DATA);
+        let record = self.0.read(name)?;
+        Ok(record.map(|record| Volume { record, data }))
     }
 
     fn unknown(&self, name: &str) -> Error {
-        let known = self.list().unwrap_or_default();
-        let known = known.iter().map(|volume| volume.record.name.as_str());
+        let known = self.0.names().unwrap_or_default();
         Error::Unknown {
-            hint: nearest(name, known),
+            hint: nearest(name, known.iter().map(String::as_str)),
             name: name.to_owned(),
         }
     }
@@ -170,7 +148,7 @@ impl Volumes {
     pub fn remove(&self, name: &str) -> Result<(), Error> {
         let in_use = || Error::InUse(name.to_owned());
         self.find(name)?;
-        let place = self.root.join(name);
+        let place = self.0.place(name);
         let lock = open_lock(&place)?.ok_or_else(|| self.unknown(name))?;
         if !is_alone(&lock, &place)? {
             return Err(in_use());
@@ -178,16 +156,14 @@ impl Volumes {
         if !is_still(&lock, &place) {
             return Err(self.unknown(name));
         }
-        let aside = self.aside(name);
-        fs::rename(&place, &aside).map_err(failed("remove", &place))?;
-        fs::remove_dir_all(&aside).map_err(failed("remove", aside))
+        Ok(self.0.remove(name)?)
     }
 
     /// The names of the volumes that nobody uses now.
     pub fn unused(&self) -> Result<Vec<String>, Error> {
         let mut unused = Vec::new();
         for Volume { record, .. } in self.list()? {
-            let place = self.root.join(&record.name);
+            let place = self.0.place(&record.name);
             if let Some(lock) = open_lock(&place)?
                 && is_alone(&lock, &place)?
             {
@@ -199,34 +175,7 @@ impl Volumes {
 
     /// Removes what dead processes left unfinished.
     pub fn sweep(&self) -> Result<(), Error> {
-        for name in self.names()? {
-            let owner = name
-                .strip_prefix(ASIDE)
-                .and_then(|name| name.rsplit_once('-'));
-            let Some((_, pid)) = owner else { continue };
-            if !Path::new("/proc").join(pid).exists() {
-                let path = self.root.join(&name);
-                fs::remove_dir_all(&path).map_err(failed("remove", path))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn aside(&self, name: &str) -> PathBuf {
-        self.root.join(format!("{ASIDE}{name}-{}", process::id()))
-    }
-
-    fn names(&self) -> Result<Vec<String>, Error> {
-        let entries = match fs::read_dir(&self.root) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(failed("read", &self.root))?,
-        };
-        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
-        let names: Vec<_> = names
-            .collect::<io::Result<_>>()
-            .map_err(failed("read", &self.root))?;
-        let names = names.into_iter().filter_map(|name| name.into_string().ok());
-        Ok(names.collect())
+        Ok(self.0.sweep()?)
     }
 }
 
@@ -236,7 +185,7 @@ fn open_lock(place: &Path) -> Result<Option<File>, Error> {
     match File::open(&path) {
         Ok(lock) => Ok(Some(lock)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed("open", path)(error)),
+        Err(error) => Err(failed("open", path)(error).into()),
     }
 }
 
@@ -245,15 +194,8 @@ fn is_alone(lock: &File, place: &Path) -> Result<bool, Error> {
     match flock(lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
-        Err(errno) => Err(failed("lock", place)(errno.into())),
+        Err(errno) => Err(failed("lock", place)(errno.into()).into()),
     }
-}
-
-/// Whether the lock is the one that this volume has.
-fn is_still(lock: &File, place: &Path) -> bool {
-    let ours = lock.metadata().map(|found| found.ino());
-    let theirs = fs::metadata(place.join(LOCK)).map(|found| found.ino());
-    matches!((ours, theirs), (Ok(ours), Ok(theirs)) if ours == theirs)
 }
 
 fn is_empty(folder: &Path) -> Result<bool, Error> {
@@ -266,7 +208,7 @@ fn fill(place: &Path, target: &str, tree: &Path) -> Result<(), Error> {
     let aside = place.join("seed");
     match fs::remove_dir_all(&aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("remove", aside)(error));
+            return Err(failed("remove", aside)(error).into());
         }
         _ => {}
     }
@@ -274,12 +216,6 @@ fn fill(place: &Path, target: &str, tree: &Path) -> Result<(), Error> {
         fs::rename(&aside, place.join(DATA)).map_err(failed("fill", place))?;
     }
     Ok(())
-}
-
-fn make_private(path: &Path) -> Result<(), Error> {
-    let mut builder = DirBuilder::new();
-    builder.mode(0o700).recursive(true);
-    builder.create(path).map_err(failed("create", path))
 }
 
 #[cfg(test)]
@@ -324,7 +260,10 @@ mod tests {
         assert_eq!(volumes.unused().unwrap(), ["data"]);
         volumes.remove("data").unwrap();
         assert!(matches!(volumes.remove("data"), Err(Error::Unknown { .. })));
-        assert!(volumes.names().unwrap().is_empty(), "and leaves nothing");
+        assert!(
+            volumes.0.all_names().unwrap().is_empty(),
+            "and leaves nothing"
+        );
     }
 
     #[test]
@@ -346,8 +285,8 @@ mod tests {
     fn what_a_dead_process_left_is_swept() {
         let (_home, volumes) = volumes();
         volumes.create("data", BTreeMap::new()).unwrap();
-        fs::create_dir(volumes.root.join(".data-4194305")).unwrap();
+        fs::create_dir(volumes.0.place(".data-4194305")).unwrap();
         volumes.sweep().unwrap();
-        assert_eq!(volumes.names().unwrap(), ["data"]);
+        assert_eq!(volumes.0.all_names().unwrap(), ["data"]);
     }
 }
