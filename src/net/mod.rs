@@ -29,6 +29,7 @@ mod flows;
 mod host;
 mod link;
 mod meter;
+mod outbox;
 mod plan;
 mod policy;
 mod poller;

@@ -1,11 +1,12 @@
 //! A machine's end of its connection to a switch: who else is there, packets to them, and packets from them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::link::{Frame, Unsummed};
+use super::outbox::Outbox;
 use super::plan::{GATEWAY_MAC, GUEST_MAC};
 use super::switch::message::{self, Datagram, LONGEST, Message};
 use super::switch::{Member, Word};
@@ -42,8 +43,7 @@ pub struct Trunk {
     pub number: u64,
     socket: Seqpacket,
     members: BTreeMap<Ipv4Addr, Member>,
-    queue: VecDeque<Vec<u8>>,
-    waiting: usize,
+    outbox: Outbox,
     /// Whether there may be something to hear.
     is_ready: bool,
     /// Whether the switch is there.
@@ -60,8 +60,7 @@ impl Trunk {
             number: 0,
             socket: socket.into(),
             members: BTreeMap::new(),
-            queue: VecDeque::new(),
-            waiting: 0,
+            outbox: Outbox::default(),
             is_ready: true,
             is_alive: true,
             message: Vec::new(),
@@ -73,7 +72,7 @@ impl Trunk {
     pub fn wake(&mut self, readable: bool, writable: bool) {
         self.is_ready |= readable && self.is_alive;
         if writable {
-            self.flush();
+            self.outbox.flush(&self.socket);
         }
     }
 
@@ -100,27 +99,8 @@ impl Trunk {
     /// Sends a packet of the guest's.
     pub fn send(&mut self, packet: &[u8], unsummed: Option<Unsummed>) {
         message::encode(&mut self.message, packet, unsummed);
-        if self.queue.is_empty() {
-            match self.socket.send_now(&self.message) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // That the switch is gone is heard where it is read.
-                _ => return,
-            }
-        }
-        if self.is_alive && self.waiting + self.message.len() <= MOST_WAITING {
-            self.waiting += self.message.len();
-            self.queue.push_back(std::mem::take(&mut self.message));
-        }
-    }
-
-    fn flush(&mut self) {
-        while let Some(message) = self.queue.front() {
-            match self.socket.send_now(message) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                _ => {}
-            }
-            self.waiting -= message.len();
-            self.queue.pop_front();
+        if self.is_alive {
+            let _lost = self.outbox.send(&self.socket, &self.message, MOST_WAITING);
         }
     }
 
@@ -182,8 +162,7 @@ impl Trunk {
         self.is_ready = false;
         self.is_alive = false;
         self.members.clear();
-        self.queue.clear();
-        self.waiting = 0;
+        self.outbox = Outbox::default();
     }
 }
 

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::message::{self, Join, LONGEST, Member, Message, Word};
 use super::table::{MOST_MEMBERS, Table};
+use crate::net::outbox::Outbox;
 use crate::net::poller::Poller;
 use crate::spec::Subnets;
 use crate::sys::seqpacket::{Listener, Seqpacket};
@@ -52,40 +53,14 @@ struct Client {
     /// Who it is on the network, if it is.
     member: Option<Member>,
     /// What waits for it.
-    queue: VecDeque<Vec<u8>>,
-    /// Bytes of that.
-    waiting: usize,
+    outbox: Outbox,
     is_ready: bool,
 }
 
 impl Client {
     /// Sends it a message, or has it wait; false when it has not listened for too long.
     fn tell(&mut self, message: &[u8], most: usize) -> bool {
-        if self.queue.is_empty() {
-            match self.socket.send_now(message) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // That it is gone is heard where it is read.
-                _ => return true,
-            }
-        }
-        if self.waiting + message.len() > most {
-            return false;
-        }
-        self.waiting += message.len();
-        self.queue.push_back(message.to_vec());
-        true
-    }
-
-    /// Sends what waits, as far as it listens.
-    fn flush(&mut self) {
-        while let Some(message) = self.queue.front() {
-            match self.socket.send_now(message) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                _ => {}
-            }
-            self.waiting -= message.len();
-            self.queue.pop_front();
-        }
+        self.outbox.send(&self.socket, message, most)
     }
 }
 
@@ -131,7 +106,7 @@ impl Switch {
                 continue;
             };
             if ready.writable {
-                client.flush();
+                client.outbox.flush(&client.socket);
             }
             if ready.readable && !client.is_ready {
                 client.is_ready = true;
@@ -162,8 +137,7 @@ impl Switch {
             let client = Client {
                 socket,
                 member: None,
-                queue: VecDeque::new(),
-                waiting: 0,
+                outbox: Outbox::default(),
                 is_ready: false,
             };
             self.clients.insert(token, client);
@@ -224,7 +198,7 @@ impl Switch {
 
     /// Passes a packet on. It is lost where there is no room for it.
     fn pass(&mut self, target: u64, packet: &[u8]) {
-        let is_behind = |client: &Client| !client.queue.is_empty();
+        let is_behind = |client: &Client| !client.outbox.is_empty();
         let most = match self.clients.get(&target).is_some_and(is_behind) {
             true if self.waiting() > MOST_IN_ALL => 0,
             _ => MOST_WAITING,
@@ -236,7 +210,10 @@ impl Switch {
 
     /// Bytes that wait for anybody.
     fn waiting(&self) -> usize {
-        self.clients.values().map(|client| client.waiting).sum()
+        self.clients
+            .values()
+            .map(|client| client.outbox.waiting())
+            .sum()
     }
 
     fn is_member(&self, token: u64) -> bool {

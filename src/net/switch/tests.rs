@@ -94,6 +94,15 @@ impl Drop for Running {
     }
 }
 
+/// A wish of a machine whose ID is its name.
+fn ask(name: &str) -> Word {
+    Word::Join(Join {
+        id: name.to_owned(),
+        name: name.to_owned(),
+        ..Join::default()
+    })
+}
+
 fn say(socket: &Seqpacket, word: &Word) {
     socket.send_now(&word.encode()).unwrap();
 }
@@ -326,14 +335,7 @@ fn a_network_has_room_for_its_addresses_and_no_more() {
         .map(|number| switch.join(&format!("m{number}")))
         .collect();
     let late = switch.connect();
-    say(
-        &late,
-        &Word::Join(Join {
-            id: "late".into(),
-            name: "late".into(),
-            ..Join::default()
-        }),
-    );
+    say(&late, &ask("late"));
     match hear(&late) {
         Word::Refused { why } => assert!(why.contains("full"), "{why}"),
         other => panic!("{other:?}"),
@@ -342,14 +344,7 @@ fn a_network_has_room_for_its_addresses_and_no_more() {
     // The switch may hear of the end after the next one's beginning.
     let deadline = Instant::now() + PATIENCE;
     loop {
-        say(
-            &late,
-            &Word::Join(Join {
-                id: "late".into(),
-                name: "late".into(),
-                ..Join::default()
-            }),
-        );
+        say(&late, &ask("late"));
         match hear(&late) {
             Word::Seated { v4, .. } => break assert_eq!(v4, gone.v4),
             _ => assert!(Instant::now() < deadline),
@@ -372,14 +367,7 @@ fn visitors_without_end_do_not_keep_members_out() {
     let deadline = Instant::now() + PATIENCE;
     let b = loop {
         let socket = switch.connect();
-        say(
-            &socket,
-            &Word::Join(Join {
-                id: "b".into(),
-                name: "b".into(),
-                ..Join::default()
-            }),
-        );
+        say(&socket, &ask("b"));
         match next(&socket).as_deref().map(decode) {
             Some(Some(Message::Word(Word::Seated { v4, .. }))) => break (socket, v4),
             _ => assert!(Instant::now() < deadline),
