@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::output::{Failure, say};
-use super::template::Template;
+use super::output::Failure;
+use super::template::{Template, show_all};
 use super::{Status, completion};
 use super::{attempts, machines};
 use crate::image::{Image, Store};
@@ -27,11 +27,7 @@ pub fn inspect(args: &Args) -> Status {
     let template = args.format.as_deref().map(Template::parse).transpose()?;
     let list: Result<Vec<_>, _> = args.names.iter().map(|name| find(name)).collect();
     let list = list?;
-    say(&match template {
-        Some(template) => template.render(&list, &[])?,
-        None => format!("{:#}\n", json!(list)),
-    })?;
-    Ok(0)
+    show_all(template.as_ref(), &list)
 }
 
 fn find(name: &str) -> Result<Value, Failure> {

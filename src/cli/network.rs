@@ -9,7 +9,7 @@ use super::completion;
 use super::lifecycle::split_label;
 use super::output::{Failure, confirm, say};
 use super::setup;
-use super::template::Template;
+use super::template::{Template, show_all};
 use crate::image::Store;
 use crate::machines::Listed;
 use crate::networks::{self, Draft, Networks, Record};
@@ -256,11 +256,7 @@ fn inspect(networks: &Networks, format: Option<&str>, names: &[String]) -> Statu
     let found: Result<Vec<_>, _> = names.iter().map(|name| networks.find(name)).collect();
     let list: Result<Vec<_>, Failure> = found?.iter().map(to_json).collect();
     let list = list?;
-    say(&match template {
-        Some(template) => template.render(&list, &[])?,
-        None => format!("{:#}\n", json!(list)),
-    })?;
-    Ok(0)
+    show_all(template.as_ref(), &list)
 }
 
 /// Docker's keys.

@@ -4,9 +4,19 @@
 
 use std::iter;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::output::Failure;
+use super::Status;
+use super::output::{Failure, say};
+
+/// Prints `list` as a template says, or else as JSON.
+pub fn show_all(template: Option<&Template>, list: &[Value]) -> Status {
+    say(&match template {
+        Some(template) => template.render(list, &[])?,
+        None => format!("{:#}\n", json!(list)),
+    })?;
+    Ok(0)
+}
 
 /// A format that was understood.
 #[derive(Debug)]
