@@ -307,10 +307,8 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
         job: build_job(&spec, net.interface)?,
     };
     let (stdio, watch) = life.open(&spec)?;
-    let plugs = match machine.network {
-        Some(_) => Plugs::Machine(launched.plugs()?),
-        None => Plugs::None,
-    };
+    let plugs = machine.network.as_ref().map(|_| launched.plugs());
+    let plugs = Plugs(plugs.transpose()?);
     watch.publish(net.published, net.seats);
     let started = watch.clone();
     let (asker, asked) = vmm::prepare(move || started.start());

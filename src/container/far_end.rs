@@ -10,7 +10,7 @@
 //!    ├── Plug + connections… ────────────────────────▶ │   if it is on networks with other machines
 //!    ├── Begin{network} + the interface's cable ─────▶ │   no way back: system calls and capabilities are dropped
 //!    │ ◀───────────────────────────────── Ready ───────┤   or Failed{text}
-//!    ├── Join + a connection, Leave ─────────────────▶ │   for networks, while it runs
+//!    ├── Rewire{…} + a connection ───────────────────▶ │   for networks, while it runs
 //!    │ ◀───────────────────────── Failed{text} ────────┤   a mistake of husk's own, at any time
 //! ```
 //!
@@ -31,8 +31,8 @@ use serde::{Deserialize, Serialize};
 use super::cable::Cable;
 use super::confine::confine;
 use super::error::Error;
-use crate::net::{Change, Changes, Network, Setup};
-use crate::spec::{Seat, VmNetwork};
+use crate::net::{Changes, Network, Plugs, Rewiring, Setup};
+use crate::spec::VmNetwork;
 use crate::sys::fork::keep_only;
 use crate::sys::limits::raise_open_files;
 use crate::sys::linger::Linger;
@@ -60,13 +60,8 @@ enum Order {
     Note,
     /// Reach the other machines on its networks by these. Files: connections to switches.
     Plug,
-    /// The container has this place on one more network, while it runs. Files: a connection to the switch.
-    Join(Box<Seat>),
-    /// It has none any more on the network of this name.
-    Leave {
-        /// The network.
-        network: String,
-    },
+    /// Change its networks, while it runs. Files: that of the change.
+    Rewire(Rewiring),
     /// Serve this network. Files: the cable of the container's interface.
     Begin(VmNetwork),
 }
@@ -135,7 +130,10 @@ impl FarEnd {
 
     /// What changes the networks of its container, while it runs.
     pub fn plugs(&self) -> Result<Plugs, Error> {
-        Ok(Plugs(self.socket.try_clone().map_err(Error::Process)?))
+        let socket = self.socket.try_clone().map_err(Error::Process)?;
+        Ok(Plugs::over(socket, |rewiring| {
+            serde_json::to_vec(&Order::Rewire(rewiring))
+        }))
     }
 
     fn order(&self, order: &Order, files: &[BorrowedFd<'_>]) -> Result<(), Error> {
@@ -173,28 +171,6 @@ impl FarEnd {
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
             Err(error) => Err(error),
         }
-    }
-}
-
-/// A way to change the networks that a container is on, for any thread.
-#[derive(Debug)]
-pub struct Plugs(Seqpacket);
-
-impl Plugs {
-    /// The container has this place, by `trunk`, from now on.
-    pub fn join(&self, seat: Seat, trunk: &OwnedFd) -> io::Result<()> {
-        self.order(&Order::Join(Box::new(seat)), &[trunk.as_fd()])
-    }
-
-    /// It has none on `network` any more.
-    pub fn leave(&self, network: &str) -> io::Result<()> {
-        let network = network.to_owned();
-        self.order(&Order::Leave { network }, &[])
-    }
-
-    /// One that does not listen must not stop who looks after it.
-    fn order(&self, order: &Order, files: &[BorrowedFd<'_>]) -> io::Result<()> {
-        self.0.send_files_now(&serde_json::to_vec(order)?, files)
     }
 }
 
@@ -265,14 +241,13 @@ fn take_change(keeper: &Seqpacket, changes: &Changes) -> io::Result<bool> {
         return Ok(false);
     };
     match serde_json::from_slice(&bytes)? {
-        Order::Join(seat) => {
-            let trunk = files.pop().ok_or(io::ErrorKind::InvalidInput)?;
-            changes.put(Change::Join(seat, trunk));
+        Order::Rewire(rewiring) => {
+            let change = rewiring.with(files.pop());
+            changes.put(change.ok_or(io::ErrorKind::InvalidInput)?);
+            Ok(true)
         }
-        Order::Leave { network } => changes.put(Change::Leave(network)),
-        _ => return Err(io::ErrorKind::InvalidInput.into()),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
     }
-    Ok(true)
 }
 
 /// The cable of the container's interface, and what is at its other end.
@@ -283,7 +258,7 @@ fn take_orders(keeper: &Seqpacket) -> io::Result<Option<(OwnedFd, Setup)>> {
             Order::Listen => doors.extend(files),
             Order::Note => attempts = files.pop(),
             Order::Plug => trunks.extend(files),
-            Order::Join(_) | Order::Leave { .. } => return Err(io::ErrorKind::InvalidInput.into()),
+            Order::Rewire(_) => return Err(io::ErrorKind::InvalidInput.into()),
             Order::Begin(network) => {
                 let both = files
                     .pop()

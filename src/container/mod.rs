@@ -46,7 +46,7 @@ mod wall;
 pub use confine::confine_switch;
 pub use enter::{Entered, enter};
 pub use error::Error;
-pub use far_end::{FAR_END_VERB, FarEnd, Plugs, serve as serve_far_end};
+pub use far_end::{FAR_END_VERB, FarEnd, serve as serve_far_end};
 pub use inside::{ARCHIVER_VERB, serve as serve_archiver};
 pub use program::find as find_runtime;
 pub use reach::Reach;

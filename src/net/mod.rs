@@ -40,7 +40,7 @@ mod trunk;
 mod udp;
 mod wire;
 
-pub use changes::{Change, Changes};
+pub use changes::{Change, Changes, Plugs, Rewiring};
 pub use engine::{Door, Network, Setup};
 pub use flows::MOST_FLOWS;
 pub use link::{ETHERNET_LEN, FRAME_LEN, Frame, MTU, Peer, Unsummed};

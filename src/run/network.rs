@@ -119,7 +119,7 @@ impl Outside {
                 self.far_end.plug(&taken.trunks)?;
                 let network = describe(spec, &taken.seats);
                 self.far_end.begin(&tap, network, &self.doors)?;
-                let plugs = Plugs::Container(self.far_end.plugs()?);
+                let plugs = Plugs(Some(self.far_end.plugs()?));
                 entered.network = Some(self.far_end);
                 Ok(Joined {
                     published: self.published,

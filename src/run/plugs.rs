@@ -3,45 +3,30 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use crate::net;
 use crate::spec::Seat;
-use crate::{container, vmm};
 
-/// A way to it, for any thread.
+/// A way to it, for any thread; none where the machine has no network.
 #[derive(Debug, Default)]
-pub enum Plugs {
-    /// There is none: the machine has no network.
-    #[default]
-    None,
-    /// A machine's.
-    Machine(vmm::Plugs),
-    /// A container's.
-    Container(container::Plugs),
-}
+pub struct Plugs(pub Option<net::Plugs>);
 
 impl Plugs {
     /// It has this place, by `trunk`, from now on; why it cannot, as the rest of a sentence about who keeps it.
     pub fn join(&self, seat: Seat, trunk: &OwnedFd) -> Result<(), String> {
-        match self {
-            Self::None => Err(without()),
-            Self::Machine(plugs) => plugs.join(seat, trunk).map_err(|error| lost(&error)),
-            Self::Container(plugs) => plugs.join(seat, trunk).map_err(|error| lost(&error)),
-        }
+        self.change(|plugs| plugs.join(seat, trunk))
     }
 
     /// It has none on `network` any more.
     pub fn leave(&self, network: &str) -> Result<(), String> {
-        match self {
-            Self::None => Err(without()),
-            Self::Machine(plugs) => plugs.leave(network).map_err(|error| lost(&error)),
-            Self::Container(plugs) => plugs.leave(network).map_err(|error| lost(&error)),
+        self.change(|plugs| plugs.leave(network))
+    }
+
+    fn change(&self, order: impl FnOnce(&net::Plugs) -> io::Result<()>) -> Result<(), String> {
+        match &self.0 {
+            None => Err("keeps a machine without a network".to_owned()),
+            Some(plugs) => {
+                order(plugs).map_err(|error| format!("cannot reach its network ({error})"))
+            }
         }
     }
-}
-
-fn without() -> String {
-    "keeps a machine without a network".to_owned()
-}
-
-fn lost(error: &io::Error) -> String {
-    format!("cannot reach its network ({error})")
 }

@@ -16,7 +16,8 @@ use super::freezer::Freezer;
 use super::tuning::Tuner;
 use super::uplink::{self, Order};
 use crate::kvm::Kvm;
-use crate::spec::{Seat, Share, VmSpec, Written};
+use crate::net::Plugs;
+use crate::spec::{Share, VmSpec, Written};
 use crate::sys::seqpacket::{MAX_FILES, Seqpacket};
 
 /// The verb by which the binary becomes a machine. Not for people.
@@ -54,28 +55,6 @@ impl Drop for Process {
     }
 }
 
-/// A way to change the networks that a machine is on, for any thread.
-#[derive(Debug)]
-pub struct Plugs(Seqpacket);
-
-impl Plugs {
-    /// The machine has this place, by `trunk`, from now on.
-    pub fn join(&self, seat: Seat, trunk: &OwnedFd) -> io::Result<()> {
-        self.order(&Order::Join(Box::new(seat)), &[trunk.as_fd()])
-    }
-
-    /// It has none on `network` any more.
-    pub fn leave(&self, network: &str) -> io::Result<()> {
-        let network = network.to_owned();
-        self.order(&Order::Leave { network }, &[])
-    }
-
-    /// One that does not listen must not stop who looks after it.
-    fn order(&self, order: &Order, files: &[BorrowedFd<'_>]) -> io::Result<()> {
-        self.0.send_files_now(&serde_json::to_vec(order)?, files)
-    }
-}
-
 /// Opens KVM, and starts the process of a machine.
 pub fn launch() -> Result<Launched, Error> {
     let kvm = Kvm::open()?;
@@ -99,7 +78,10 @@ impl Launched {
 
     /// What changes its networks, while it runs.
     pub fn plugs(&self) -> io::Result<Plugs> {
-        Ok(Plugs(self.uplink.try_clone()?))
+        let uplink = self.uplink.try_clone()?;
+        Ok(Plugs::over(uplink, |rewiring| {
+            serde_json::to_vec(&Order::Rewire(rewiring))
+        }))
     }
 
     /// Hands over the sockets of published ports, in the order of the spec's.

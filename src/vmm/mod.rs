@@ -25,7 +25,7 @@ mod wall;
 pub use asker::{Asked, Asker, prepare};
 pub use error::Error;
 pub use freezer::Freezer;
-pub use launch::{Launched, MACHINE_NAME, MACHINE_VERB, Plugs, launch};
+pub use launch::{Launched, MACHINE_NAME, MACHINE_VERB, launch};
 pub use serve::serve;
 pub use talk::Topic;
 pub use tuning::{Tuner, Tuning};

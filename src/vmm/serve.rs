@@ -184,11 +184,9 @@ fn watch(
         .spawn(move || {
             while let Ok(Some((order, files))) = uplink::receive(&uplink) {
                 match order {
-                    Order::Join(seat) => {
-                        let change = files.into_iter().next();
-                        tell(&patch, change.map(|file| Change::Join(seat, file)));
+                    Order::Rewire(rewiring) => {
+                        tell(&patch, rewiring.with(files.into_iter().next()));
                     }
-                    Order::Leave { network } => tell(&patch, Some(Change::Leave(network))),
                     Order::ReportExits => report_exits(&uplink, exits.as_deref()),
                     Order::Tune(tuning) => governor.tune(&tuning),
                     Order::Admit {

@@ -14,7 +14,7 @@
 //!    ├── Admit{session} ──────────────────────────────▶ │   for each session beside the workload
 //!    │ ◀──────────────────── Admitted{session} ───────┤   then the guest is asked to run it
 //!    ├── Tune{…} ─────────────────────────────────────▶ │   what somebody changes while it runs
-//!    ├── Join + a connection, Leave ──────────────────▶ │   for networks, while it runs
+//!    ├── Rewire{…} + a connection ────────────────────▶ │   for networks, while it runs
 //!    ├── ReportExits ─────────────────────────────────▶ │   if they are counted, and the machine has not
 //!    │ ◀──────────────────────── Exits{counts} ───────┤   said so before its end
 //!    │ ◀─────────────────────── Stopped{reason} ──────┤
@@ -30,7 +30,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::tuning::Tuning;
 use crate::kvm::Flavour;
-use crate::spec::{Seat, VmSpec};
+use crate::net::Rewiring;
+use crate::spec::VmSpec;
 use crate::sys::seqpacket::Seqpacket;
 
 /// Connections that a guest may open without being asked: the control channel, three streams, and room
@@ -62,13 +63,8 @@ pub enum Order {
     Build(Box<VmSpec>),
     /// Change what may be changed of a machine that runs.
     Tune(Tuning),
-    /// The guest has this place on one more network. File: a connection to the switch.
-    Join(Box<Seat>),
-    /// It has none any more on the network of this name.
-    Leave {
-        /// The network.
-        network: String,
-    },
+    /// Change the guest's networks. Files: that of the change.
+    Rewire(Rewiring),
     /// Say how often the guest left its vCPUs, if that is counted.
     ReportExits,
     /// Let the guest open that many connections more, for this session.
