@@ -23,6 +23,7 @@ mod machine;
 mod mounts;
 mod near;
 mod network;
+mod networking;
 mod networks;
 mod places;
 mod rates;
@@ -54,9 +55,9 @@ pub use machine::{Piece, Share, VmNetwork, VmSpec, Written};
 pub use mounts::{Mount, Origin, Owner, anchor_mount, anchor_volume, check_volume_name};
 pub use near::nearest;
 pub use network::{
-    MOST_PUBLISHED, NetLimits, Network, Networking, Published, Transport, parse_network,
-    parse_publish,
+    MOST_PUBLISHED, NetLimits, Network, Published, Transport, parse_network, parse_publish,
 };
+pub use networking::Networking;
 pub use networks::{
     Joining, MOST_NETWORKS, PREFIX_V6, Seat, Subnets, check_joinings, check_network_name,
     parse_subnet,

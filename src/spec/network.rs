@@ -5,9 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::egress::EgressPolicy;
-use super::host_link::{HostLink, is_host_link};
-use super::networks::Joining;
+use super::host_link::is_host_link;
 use super::units::parse_size;
 
 /// Which network a machine has.
@@ -55,25 +53,6 @@ pub struct NetLimits {
     pub rate: Option<u64>,
     /// Bytes in all, both ways together.
     pub bytes: Option<u64>,
-}
-
-/// The network of one run.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Networking {
-    /// Which one.
-    pub network: Network,
-    /// Its place, if that is on a network of the host's.
-    pub link: Option<HostLink>,
-    /// Whether somebody asked for it.
-    pub asked: bool,
-    /// Whom the workload reaches.
-    pub egress: EgressPolicy,
-    /// How much of that.
-    pub limits: NetLimits,
-    /// Networks on which it reaches other machines.
-    pub joinings: Vec<Joining>,
-    /// Which of its ports are reached by ports of the host's.
-    pub published: Vec<Published>,
 }
 
 /// Most ports of one machine.
