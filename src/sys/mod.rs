@@ -2,6 +2,7 @@
 
 pub mod cpu_timer;
 pub mod fork;
+pub mod heap;
 pub mod identity;
 pub mod interfaces;
 pub mod ioctls;
