@@ -174,7 +174,10 @@ impl Seqpacket {
 
     /// Waits for one message; `None` when the other end is closed.
     pub fn receive(&self) -> io::Result<Option<Message>> {
-        let mut bytes = vec![0; MAX_MESSAGE];
+        let Some(len) = self.await_message()? else {
+            return Ok(None);
+        };
+        let mut bytes = vec![0; len];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = loop {
@@ -189,17 +192,11 @@ impl Seqpacket {
                 other => break other?,
             }
         };
-        if received.bytes == 0 {
-            return Ok(None);
-        }
         if received
             .flags
             .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
         {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a message was cut short",
-            ));
+            return Err(cut_short());
         }
         bytes.truncate(received.bytes);
         let mut files = Vec::new();
@@ -210,6 +207,28 @@ impl Seqpacket {
         }
         Ok(Some(Message { bytes, files }))
     }
+
+    /// Waits for a message and leaves it there; its length, so that no buffer is longer than it: the longest one is
+    /// sixteen pages to clear.
+    fn await_message(&self) -> io::Result<Option<usize>> {
+        loop {
+            match recv(
+                &self.fd,
+                &mut [0; 0][..],
+                RecvFlags::PEEK | RecvFlags::TRUNC,
+            ) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+                Ok((_, 0)) => return Ok(None),
+                Ok((_, len)) if len > MAX_MESSAGE => return Err(cut_short()),
+                Ok((_, len)) => return Ok(Some(len)),
+            }
+        }
+    }
+}
+
+fn cut_short() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a message was cut short")
 }
 
 impl AsFd for Seqpacket {
