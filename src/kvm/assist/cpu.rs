@@ -172,7 +172,7 @@ impl<'a> Cpu<'a> {
     pub fn address(&self, instruction: &Instruction) -> Result<u64, Error> {
         let operand = (0..instruction.op_count())
             .find(|operand| instruction.op_kind(*operand) == OpKind::Memory)
-            .ok_or_else(|| Error::Instruction(format!("{instruction:?}: no memory operand")))?;
+            .ok_or_else(|| Error::Instruction("one without a memory operand".to_owned()))?;
         let address = instruction.virtual_address(operand, 0, |register, _, _| {
             Some(match register {
                 // In 64-bit mode the bases of the other segments are zero (SDM 1, 3.4.2.1).
@@ -182,7 +182,7 @@ impl<'a> Cpu<'a> {
                 other => self.register(other),
             })
         });
-        address.ok_or_else(|| Error::Instruction(format!("{instruction:?}: no address")))
+        address.ok_or_else(|| Error::Instruction("one without an address".to_owned()))
     }
 
     /// Reads guest memory at a linear address.

@@ -66,8 +66,8 @@ impl Assist {
             return Ok(());
         }
         let shown: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mnemonic = format!("{:?}", instruction.mnemonic()).to_lowercase();
-        let text = format!("{mnemonic} at {rip:#x} ({})", shown.join(" "));
+        // Not its name: every start of husk would relocate the table of all names.
+        let text = format!("{} at {rip:#x}", shown.join(" "));
         Err(Error::Instruction(text).into())
     }
 
