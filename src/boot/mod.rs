@@ -19,6 +19,7 @@ pub use cpu::enter;
 pub use error::Error;
 pub use initrd::{Loaded as Initrd, load as load_initrd};
 pub use kernel::{Loaded, load};
+pub use layout::ZERO_PAGE;
 
 use vm_memory::GuestMemoryMmap;
 

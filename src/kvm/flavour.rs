@@ -9,6 +9,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::error::{Error, refused};
 use super::host::Kvm;
+use super::memory::Mem;
 use super::vcpu::Vcpu;
 use super::vm::Vm;
 
@@ -21,9 +22,8 @@ pub enum Flavour {
     Software,
 }
 
-/// Where the probe lies: a page in the gap below 4 GiB, in a slot of its own.
-const PAGE: u64 = 0xfffb_b000;
-const SLOT: u32 = 31;
+/// Where the probe lies in a machine that is there for nothing else.
+const PAGE: u64 = 0;
 /// `popcnt eax, eax; out 0x80, al`: a processor executes the first and leaves at the second; KVM's
 /// emulator does not know the first.
 const PROBE: [u8; 6] = [0xf3, 0x0f, 0xb8, 0xc0, 0xe6, 0x80];
@@ -36,21 +36,28 @@ impl Flavour {
     /// Asks a machine of one page.
     pub fn measure(kvm: &Kvm) -> Result<Self, Error> {
         let mut vm = Vm::new(kvm)?;
-        let mut vcpu = vm.create_vcpu(kvm, 0, 1)?;
-        Self::of(&mut vm, &mut vcpu)
-    }
-
-    /// Runs two instructions on a vCPU that has not run yet, and sees who executes them. Its
-    /// registers are then as they were.
-    pub fn of(vm: &mut Vm, vcpu: &mut Vcpu) -> Result<Self, Error> {
         let page = GuestMemoryMmap::from_ranges(&[(GuestAddress(PAGE), 4096)]);
-        let page = page.map_err(|source| Error::Memory {
+        let page = Arc::new(page.map_err(|source| Error::Memory {
             bytes: 4096,
             source: io::Error::other(source),
-        })?;
-        let written = page.write_slice(&PROBE, GuestAddress(PAGE));
-        written.expect("the probe is shorter than its page");
-        vm.add_memory(SLOT, Arc::new(page))?;
+        })?);
+        vm.add_memory(0, Arc::clone(&page))?;
+        let mut vcpu = vm.create_vcpu(kvm, 0, 1)?;
+        Self::of(&mut vcpu, &page, PAGE)
+    }
+
+    /// Runs two instructions on a vCPU that has not run yet, and sees who executes them. They lie at
+    /// `address` of its machine's memory, below 4 GiB, where nothing is yet. Its registers and its memory are
+    /// then as they were: a slot of memory only for this would cost more than all the rest of it.
+    pub fn of(vcpu: &mut Vcpu, mem: &Mem, address: u64) -> Result<Self, Error> {
+        let write = |bytes| {
+            let written = mem.write_slice(bytes, GuestAddress(address));
+            written.map_err(|source| Error::Memory {
+                bytes: PROBE.len() as u64,
+                source: io::Error::other(source),
+            })
+        };
+        write(&PROBE)?;
         let (sregs, regs) = (vcpu.sregs()?, vcpu.regs()?);
         let mut flat = sregs;
         flat.cr0 |= CR0_PE;
@@ -62,7 +69,7 @@ impl Flavour {
         flat.cs.type_ = CODE_TYPE;
         vcpu.set_sregs(&flat)?;
         let mut start = regs;
-        (start.rip, start.rflags) = (PAGE, 2);
+        (start.rip, start.rflags) = (address, 2);
         vcpu.set_regs(&start)?;
         let flavour = match vcpu.fd().run().map_err(refused("KVM_RUN"))? {
             VcpuExit::InternalError => Self::Software,
@@ -74,7 +81,7 @@ impl Flavour {
         vcpu.set_immediate_exit(false);
         vcpu.set_sregs(&sregs)?;
         vcpu.set_regs(&regs)?;
-        vm.remove_slot(SLOT)?;
+        write(&[0; PROBE.len()])?;
         Ok(flavour)
     }
 }

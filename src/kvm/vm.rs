@@ -68,23 +68,11 @@ impl Vm {
                 userspace_addr: region.as_ptr() as u64,
                 flags: 0,
             };
-            self.set_slot(mapping)?;
+            // SAFETY: it is memory of one of `self.mem`, which live as long as the VM.
+            let set = unsafe { self.fd.set_user_memory_region(mapping) };
+            set.map_err(refused("KVM_SET_USER_MEMORY_REGION"))?;
         }
         Ok(())
-    }
-
-    /// Takes the memory of one slot away.
-    pub(super) fn remove_slot(&self, slot: u32) -> Result<(), Error> {
-        self.set_slot(kvm_userspace_memory_region {
-            slot,
-            ..Default::default()
-        })
-    }
-
-    fn set_slot(&self, mapping: kvm_userspace_memory_region) -> Result<(), Error> {
-        // SAFETY: it is memory of one of `self.mem`, which live as long as the VM, or none.
-        let set = unsafe { self.fd.set_user_memory_region(mapping) };
-        set.map_err(refused("KVM_SET_USER_MEMORY_REGION"))
     }
 
     /// A new vCPU, number `id` of `count`.

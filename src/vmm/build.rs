@@ -1,10 +1,10 @@
-//! The steps by which a machine is built from its spec and from open files.
+//! The steps by which a machine is built from its parts.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU64;
-use std::sync::mpsc::{Receiver, RecvError};
+use std::sync::mpsc::RecvError;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -14,6 +14,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::error::{Error, no_event, no_thread};
 use super::machine::{Built, Machine, Patch, Wired, clone_event};
+use super::parts::{Parts, in_boot};
 use super::slots::slot;
 use super::throttle::Allowance;
 use super::tuning::Governor;
@@ -32,89 +33,62 @@ use crate::devices::virtio::rng::Rng;
 use crate::devices::virtio::vsock::{Connector, Vsock};
 use crate::devices::{i8042, serial};
 use crate::kvm::bus::Bus;
-use crate::kvm::memory::{self, Mem};
+use crate::kvm::memory::Mem;
 use crate::kvm::{self, Exits, Flavour, Kvm, Vcpu, Vm};
 use crate::net::{Network, Setup};
 use crate::spec::VmSpec;
 use crate::sys::{limits, signals};
 
-/// A VM with nothing in it yet, and the KVM that made it.
-pub type Made = Result<(Vm, Kvm), kvm::Error>;
-
-/// What a machine is made of besides its spec: nothing of it is a path.
-pub struct Parts {
-    /// The thread of vCPU 0.
-    pub first: VcpuThread,
-    /// What it makes: the VM.
-    pub vm: Receiver<Made>,
-    /// Where the kernel's messages go.
-    pub console: File,
-    /// The kernel.
-    pub kernel: File,
-    /// An initial RAM disk for it.
-    pub initrd: Option<File>,
-    /// The disk, piece after piece, with the bytes that each takes.
-    pub disk: Vec<(File, u64)>,
-    /// The disk that is written, with its bytes.
-    pub written: Option<(File, u64)>,
-    /// What the guest sees of the host's files.
-    pub shares: Vec<Share>,
-    /// Its network, if it has one.
-    pub network: Option<Setup>,
-    /// Its cable to a network of the host's.
-    pub tap: Option<OwnedFd>,
-    /// Answers the guest's connections.
-    pub connector: Box<dyn Connector>,
-}
-
-/// Builds the machine of `spec` from `parts`, and tells how far it is.
+/// Builds the machine of `parts` in a VM, which `first` will be vCPU 0 of, and tells when it is built.
 pub fn build(
-    spec: &VmSpec,
+    (kvm, mut vm, first): (Kvm, Vm, VcpuThread),
     parts: Parts,
-    tell: impl Fn(Report) -> Result<(), Error>,
+    connector: Box<dyn Connector>,
+    tell: impl FnOnce(Report) -> Result<(), Error>,
 ) -> Result<Machine<Built>, Error> {
-    // 1. Memory, the kernel in it, and its initial RAM disk.
-    let mem = memory::allocate(spec.memory)?;
-    let (kernel, initrd) = load(spec, &mem, parts.kernel, parts.initrd)?;
-    tell(Report::Loaded)?;
-    // 2. The VM, which KVM was making meanwhile; its vCPUs, and who executes them.
-    let (vm, kvm) = parts.vm.recv().map_err(panicked)??;
-    tell(Report::Created)?;
+    let (spec, mem) = (&parts.spec, &parts.mem);
+    // 1. Memory as it is now: a mapping that changed later would be a flush.
+    vm.add_memory(0, mem.clone())?;
+    // 2. The vCPUs, and who executes them.
     let cpus = check_cpus(&kvm, spec.cpus.count())?;
     let vcpu = vm.create_vcpu(&kvm, 0, cpus)?;
-    let (mut vm, vcpu, flavour) = measure(&parts.first, vm, vcpu)?;
-    let mut vcpus = vec![(parts.first, vcpu)];
+    let (vcpu, flavour) = measure(&first, vcpu, mem.clone())?;
+    let mut vcpus = vec![(first, vcpu)];
     for id in 1..cpus {
         let thread = VcpuThread::spawn(id).map_err(no_thread)?;
         vcpus.push((thread, vm.create_vcpu(&kvm, id, cpus)?));
     }
-    // 3. Memory as it is now: a mapping that changed later would be a flush.
-    vm.add_memory(0, mem.clone())?;
-    // 4. Devices, wired to it.
+    // 3. Devices, wired to it.
     let reset = EventFd::new(0).map_err(no_event)?;
     let ports = Arc::new(wire_ports(&vm, parts.console, &reset)?);
     let governor = govern(spec, cpus);
-    let mut devices = new_devices(parts.disk, &governor.pace, parts.connector)?;
+    let mut devices = new_devices(parts.disk, &governor.pace, connector)?;
     let wanted = wanted_devices(spec, (parts.shares, parts.written), &governor)?;
     devices.extend(wanted);
     let (card, patch) = connect(parts.network, parts.tap)?;
     devices.extend(card);
     let mut command_line = CommandLine::new(flavour, cpus, spec.memory, speech(spec));
-    let (mmio, transports) = wire_devices(&vm, &mem, devices, &mut command_line)?;
+    let (mmio, transports) = wire_devices(&vm, mem, devices, &mut command_line)?;
     if spec.written.is_some() {
         command_line.push(WRITTEN);
     }
-    // 5. What the kernel is told, and where the vCPUs begin.
+    // 4. What the kernel is told, and where the vCPUs begin.
     let tsc_khz = vcpus.first().and_then(|(_, vcpu)| vcpu.tsc_khz());
     tsc_khz.inspect(|khz| command_line.push(&format!("tsc_early_khz={khz}")));
     spec.kernel_args
         .iter()
         .for_each(|words| command_line.push(words));
-    describe(spec, &mem, cpus, (&kernel, initrd), &command_line)?;
+    describe(
+        spec,
+        mem,
+        cpus,
+        (&parts.kernel, parts.initrd),
+        &command_line,
+    )?;
     let mmio = Arc::new(mmio);
     for (_, vcpu) in &mut vcpus {
         vcpu.attach(mem.clone(), Arc::clone(&ports), Arc::clone(&mmio));
-        boot::enter(&mem, vcpu, kernel.entry).map_err(|source| in_boot(spec, source))?;
+        boot::enter(mem, vcpu, parts.kernel.entry).map_err(|source| in_boot(spec, source))?;
     }
     let exits = spec.count_exits.then(|| {
         let vcpus = vcpus.iter_mut().map(|(_, vcpu)| vcpu);
@@ -144,30 +118,6 @@ fn speech(spec: &VmSpec) -> Speech {
         (false, true) => Speech::PanicsOfForeign,
         (false, false) => Speech::Panics,
     }
-}
-
-fn in_boot(spec: &VmSpec, source: boot::Error) -> Error {
-    Error::Boot {
-        path: spec.kernel.clone(),
-        source,
-    }
-}
-
-/// The kernel, and the initial RAM disk if there is one.
-fn load(
-    spec: &VmSpec,
-    mem: &Mem,
-    mut kernel: File,
-    initrd: Option<File>,
-) -> Result<(Loaded, Option<Initrd>), Error> {
-    let kernel = boot::load(mem, spec.memory, &mut kernel, !spec.kernel_is_foreign)
-        .map_err(|source| in_boot(spec, source))?;
-    let initrd = initrd.map(|file| boot::load_initrd(mem, spec.memory, &kernel, file));
-    let initrd = initrd.transpose().map_err(|source| Error::Boot {
-        path: spec.initrd.clone().unwrap_or_default(),
-        source,
-    })?;
-    Ok((kernel, initrd))
 }
 
 /// Another kernel than husk's own may know ACPI only.
@@ -201,17 +151,17 @@ fn check_cpus(kvm: &Kvm, asked: u32) -> Result<u8, Error> {
         .ok_or(Error::Kvm(kvm::Error::TooManyCpus { asked, most }))
 }
 
-/// Who executes the guest, measured where vCPU 0 will run.
-fn measure(first: &VcpuThread, mut vm: Vm, mut vcpu: Vcpu) -> Result<(Vm, Vcpu, Flavour), Error> {
+/// Who executes the guest, measured where vCPU 0 will run, in a page that is still to be written.
+fn measure(first: &VcpuThread, mut vcpu: Vcpu, mem: Mem) -> Result<(Vcpu, Flavour), Error> {
     let measured = first.start(move || {
-        let flavour = Flavour::of(&mut vm, &mut vcpu)?;
-        Ok::<_, kvm::Error>((vm, vcpu, flavour))
+        let flavour = Flavour::of(&mut vcpu, &mem, boot::ZERO_PAGE)?;
+        Ok::<_, kvm::Error>((vcpu, flavour))
     });
     Ok(measured.recv().map_err(panicked)??)
 }
 
 /// A thread is gone; its last words are on their way already (`sys::panics`).
-fn panicked(_: RecvError) -> Error {
+pub fn panicked(_: RecvError) -> Error {
     no_thread(io::ErrorKind::BrokenPipe.into())
 }
 

@@ -12,6 +12,7 @@ mod error;
 mod freezer;
 mod launch;
 mod machine;
+mod parts;
 mod serve;
 mod sessions;
 mod slots;

@@ -1,30 +1,27 @@
 //! The process of a machine, from the inside: takes its orders with their files, builds, runs, and
 //! ends with its parent.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::Receiver;
 use std::thread;
 
 use husk_init::frame;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use super::build::{Made, Parts, build};
+use super::build::{build, panicked};
 use super::error::Error;
 use super::machine::{Patch, Stopped};
+use super::parts::{misordered, next_order, take_parts};
 use super::tuning::Governor;
 use super::uplink::{self, MAX_CONNECTIONS, Order, Report};
 use super::vcpu_thread::VcpuThread;
-use crate::devices::virtio::fs::{self, Owners};
 use crate::devices::virtio::vsock::Connector;
 use crate::kvm::{Exits, Kvm, Vm};
-use crate::net::{Change, Setup};
-use crate::spec::VmSpec;
+use crate::net::Change;
 use crate::spec::sentence::sentence;
 use crate::sys::panics;
 use crate::sys::seqpacket::Seqpacket;
@@ -63,98 +60,25 @@ fn run_machine(uplink: &Arc<Seqpacket>) -> Result<Stopped, Error> {
         return Err(misordered());
     };
     let kvm = Kvm::adopt(files.into_iter().next().ok_or_else(misordered)?)?;
-    // KVM computes little for it, and waits for some 10 ms: the order comes meanwhile.
+    // KVM computes little for a VM, and waits for some 10 ms: the thread that will be vCPU 0 takes the
+    // order meanwhile, and loads the kernel. Not the other way round: where there is one CPU, a new
+    // thread has it when this one waits, and not before.
     let first = VcpuThread::spawn(0).map_err(Error::Process)?;
-    let vm = first.start(move || Ok((Vm::new(&kvm)?, kvm)));
-    let Ordered {
-        spec,
-        files,
-        shares,
-        doors,
-        attempts,
-        tap,
-        trunks,
-    } = take_build(uplink)?;
+    let orders = Arc::clone(uplink);
+    let parts = first.start(move || take_parts(&orders));
+    let vm = Vm::new(&kvm)?;
+    let tell = |report| uplink::send(uplink, &report, &[]).map_err(Error::Process);
+    tell(Report::Created)?;
+    let parts = parts.recv().map_err(panicked)??;
     let connector = Uplink::new(Arc::clone(uplink));
     let left = Arc::clone(&connector.left);
-    let mut parts = Parts {
-        shares: open_shares(&spec, shares)?,
-        tap,
-        ..sort_files(&spec, (first, vm), files, Box::new(connector))?
-    };
-    if let Some(network) = spec.network.clone() {
-        parts.network = Some(Setup::new(network, doors, attempts, trunks).ok_or_else(misordered)?);
-    }
-    let tell = |report| uplink::send(uplink, &report, &[]).map_err(Error::Process);
-    let machine = build(&spec, parts, tell)?;
+    let machine = build((kvm, vm, first), parts, Box::new(connector), tell)?;
     let exits = machine.exits.clone();
     let (governor, patch) = (Arc::clone(&machine.governor), machine.patch.clone());
     watch(Arc::clone(uplink), left, exits.clone(), (governor, patch)).map_err(Error::Process)?;
     let stopped = machine.start()?.wait();
     report_exits(uplink, exits.as_deref());
     stopped
-}
-
-/// What the parent ordered.
-struct Ordered {
-    spec: VmSpec,
-    files: Vec<OwnedFd>,
-    shares: Vec<OwnedFd>,
-    doors: Vec<OwnedFd>,
-    attempts: Option<OwnedFd>,
-    tap: Option<OwnedFd>,
-    trunks: Vec<OwnedFd>,
-}
-
-/// The order to build, its files, and those of shares, ports, attempts and networks, which come before it.
-fn take_build(uplink: &Seqpacket) -> Result<Ordered, Error> {
-    let (mut shares, mut doors, mut trunks) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut attempts, mut tap) = (None, None);
-    loop {
-        match next_order(uplink)? {
-            (Order::Share, files) => shares.extend(files),
-            (Order::Listen, files) => doors.extend(files),
-            (Order::Note, files) => attempts = files.into_iter().next(),
-            (Order::Wire, files) => tap = files.into_iter().next(),
-            (Order::Plug, files) => trunks.extend(files),
-            (Order::Build(spec), files) => {
-                return Ok(Ordered {
-                    spec: *spec,
-                    files,
-                    shares,
-                    doors,
-                    attempts,
-                    tap,
-                    trunks,
-                });
-            }
-            _ => return Err(misordered()),
-        }
-    }
-}
-
-/// What the guest will see of the host's files.
-fn open_shares(spec: &VmSpec, files: Vec<OwnedFd>) -> Result<Vec<fs::Share>, Error> {
-    if files.len() != spec.shares.len() {
-        return Err(misordered());
-    }
-    let shares = files.into_iter().zip(&spec.shares).enumerate();
-    let shares = shares.map(|(number, (file, share))| {
-        let owners = Owners::new(share.owner.uid.unwrap_or(0), share.owner.gid.unwrap_or(0));
-        fs::Share::new(number, file, share.read_only, owners)
-    });
-    let shares = shares.collect::<Result<_, _>>();
-    shares.map_err(|errno| Error::Process(errno.into()))
-}
-
-/// The parent may be gone, or have nothing to run after all; then nobody reads what we say.
-fn next_order(uplink: &Seqpacket) -> Result<(Order, Vec<OwnedFd>), Error> {
-    let order = uplink::receive(uplink).map_err(Error::Process)?;
-    order.ok_or_else(|| Error::Process(io::ErrorKind::BrokenPipe.into()))
-}
-
-fn misordered() -> Error {
-    Error::Process(io::ErrorKind::InvalidInput.into())
 }
 
 /// A thread that panics has its last words told by the parent, and takes the machine with it.
@@ -226,42 +150,6 @@ fn report_exits(uplink: &Seqpacket, exits: Option<&Exits>) {
         // The parent may be gone; then nobody needs to know.
         let _gone = uplink::send(uplink, &Report::Exits { counts }, &[]);
     }
-}
-
-/// The order's files: console, kernel, initial RAM disk, one for each piece of the disk, and the disk that
-/// is written.
-fn sort_files(
-    spec: &VmSpec,
-    (first, vm): (VcpuThread, Receiver<Made>),
-    files: Vec<OwnedFd>,
-    connector: Box<dyn Connector>,
-) -> Result<Parts, Error> {
-    let mut files = files.into_iter();
-    let mut next = || files.next().ok_or_else(misordered);
-    let (console, kernel) = (next()?, next()?);
-    let initrd = spec.initrd.as_ref().map(|_| next()).transpose()?;
-    let disk: Result<Vec<_>, Error> = spec
-        .disk
-        .iter()
-        .map(|piece| Ok((File::from(next()?), piece.len)))
-        .collect();
-    let disk = disk?;
-    let written = spec.written.as_ref();
-    let written = written.map(|disk| Ok::<_, Error>((File::from(next()?), disk.len)));
-    let written = written.transpose()?;
-    Ok(Parts {
-        first,
-        vm,
-        console: console.into(),
-        kernel: kernel.into(),
-        initrd: initrd.map(File::from),
-        disk,
-        written,
-        shares: Vec::new(),
-        network: None,
-        tap: None,
-        connector,
-    })
 }
 
 /// Hands the host's end of each connection to the parent.
