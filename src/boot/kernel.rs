@@ -9,7 +9,7 @@ use linux_loader::loader::{
 use vm_memory::{Address, GuestAddress, GuestMemoryMmap};
 
 use super::error::Error;
-use super::layout::{HIGH_MEMORY, HOT};
+use super::layout::{HIGH_MEMORY, hot};
 use crate::kvm::lend::Lender;
 use crate::kvm::memory::prefer_huge_page;
 
@@ -49,7 +49,8 @@ pub fn load(
     }
     let high = Some(GuestAddress(HIGH_MEMORY));
     let elf = if fixed {
-        let stretches = HOT.iter().filter_map(|start| prefer_huge_page(mem, *start));
+        let stretches = hot(memory).into_iter();
+        let stretches = stretches.filter_map(|start| prefer_huge_page(mem, start));
         let mut lender = Lender::new(file, mem, stretches.collect());
         Elf::load(mem, None, &mut lender, high)
     } else {

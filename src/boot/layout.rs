@@ -9,6 +9,8 @@
 //!                                  high     the initial RAM disk
 //! ```
 
+use crate::kvm::memory::{HUGE_PAGE, ranges};
+
 /// Global descriptor table.
 pub const GDT: u64 = 0x500;
 /// Empty interrupt descriptor table.
@@ -41,5 +43,35 @@ pub const LOCAL_APIC: u32 = 0xfee0_0000;
 pub const IO_APIC: u32 = 0xfec0_0000;
 
 /// Where huge pages pay: stretches of 2 MiB in which a boot of the embedded kernel touches most pages.
-/// A hint: where it is wrong it costs memory, or time.
-pub const HOT: [u64; 4] = [16 << 20, 26 << 20, 28 << 20, 30 << 20];
+const HOT: [u64; 4] = [16 << 20, 26 << 20, 28 << 20, 30 << 20];
+/// From this much memory on, two more: the kernel's tables grow with it, and are touched everywhere.
+const LARGE: u64 = 1 << 30;
+/// The first of the two: what the kernel allocates early and low.
+const EARLY: u64 = 4 << 20;
+
+/// Where huge pages pay in a machine with `memory` bytes. A hint: where it is wrong it costs memory, or time.
+pub fn hot(memory: u64) -> Vec<u64> {
+    let mut stretches = HOT.to_vec();
+    if memory >= LARGE {
+        stretches.push(EARLY);
+        // The second, the end of memory: tables of hashes, allocated from the top down.
+        let last = ranges(memory).last().map(|(start, len)| start + len);
+        let whole = last.map(|end| end / HUGE_PAGE as u64 - 1);
+        stretches.extend(whole.map(|number| number * HUGE_PAGE as u64));
+    }
+    stretches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_machine_has_huge_pages_at_its_end() {
+        assert_eq!(hot(128 << 20), HOT);
+        assert_eq!(hot(1 << 30)[4..], [EARLY, (1 << 30) - (2 << 20)]);
+        // What is beyond the gap ends where memory does; a piece of a stretch is none.
+        let gib = 1u64 << 30;
+        assert_eq!(hot(5 * gib + 4096)[5], 6 * gib - (2 << 20));
+    }
+}

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use rustix::param::page_size;
 use vm_memory::mmap::MmapRegionBuilder;
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
+use vm_memory::{
+    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap, MmapRegion,
+};
 
 use super::error::Error;
 
@@ -81,12 +83,14 @@ fn map_aligned(len: usize) -> io::Result<MmapRegion> {
 }
 
 /// Asks the host to back the stretch of one huge page at `start` by one, and says where in this process
-/// that is. A host without huge pages, or with none left, backs it by small ones.
+/// that is. A host without huge pages, or with none left, backs it by small ones. Touched at once: a guest that read
+/// it first would be given the page of zeros, and small pages where it writes.
 pub fn prefer_huge_page(mem: &GuestMemoryMmap, start: u64) -> Option<Range<usize>> {
     let slice = mem.get_slice(GuestAddress(start), HUGE_PAGE).ok()?;
     let begin = slice.ptr_guard_mut().as_ptr();
     // SAFETY: the stretch is guest memory, and says nothing else after this.
     let _refused = unsafe { madvise(begin.cast(), HUGE_PAGE, Advice::LinuxHugepage) };
+    mem.write_obj(0u8, GuestAddress(start)).ok()?;
     Some(begin.addr()..begin.addr() + HUGE_PAGE)
 }
 
@@ -116,8 +120,6 @@ pub fn give_back(mem: &GuestMemoryMmap, start: GuestAddress, len: usize) -> bool
 
 #[cfg(test)]
 mod tests {
-    use vm_memory::Bytes;
-
     use super::*;
 
     #[test]
