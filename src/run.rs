@@ -8,6 +8,7 @@ pub mod changes;
 mod embedded;
 pub mod files;
 mod health;
+mod heir;
 mod keeper;
 mod life;
 mod mounts;
@@ -21,6 +22,7 @@ mod switch;
 mod tap;
 
 pub use embedded::GUEST_KERNEL;
+pub use heir::{HEIR_VERB, inherit, update};
 pub use keeper::{KEEPER_VERB, create, keep, machines, start};
 pub use switch::{SWITCH_VERB, serve as serve_switch};
 

@@ -57,7 +57,7 @@ use clap::{Args as _, Command, FromArgMatches, Subcommand};
 use crate::container::{
     ARCHIVER_VERB, FAR_END_VERB, TENANT_VERB, serve_archiver, serve_far_end, serve_tenant,
 };
-use crate::run::{KEEPER_VERB, SWITCH_VERB, keep, serve_switch};
+use crate::run::{HEIR_VERB, KEEPER_VERB, SWITCH_VERB, inherit, keep, serve_switch};
 use crate::vmm;
 
 /// husk itself failed; Docker's table.
@@ -123,6 +123,7 @@ pub fn main() -> ExitCode {
         (Some(verb), Some(id)) if verb == KEEPER_VERB => {
             return keep(&id.to_string_lossy());
         }
+        (Some(verb), Some(id)) if verb == HEIR_VERB => return inherit(&id.to_string_lossy()),
         _ => {}
     }
     completion::answer(command_line);

@@ -50,11 +50,10 @@ pub fn update(args: &Args) -> ExitStatus {
         let text = "nothing to change: give a flag; husk update --help lists them";
         return Err(Failure::new(text).with_status(REFUSED));
     }
-    each(&args.machines, |machines, machine| {
-        // What nobody could want is told before anything is changed.
-        update
-            .read(&machine.record.request)
-            .map_err(run::Error::from)?;
-        machines.update(machine, &update).map_err(refused)
+    each(&args.machines, |_, machine| {
+        match run::update(machine, &update) {
+            Err(run::Error::Registry(error)) => Err(refused(error)),
+            changed => Ok(changed?),
+        }
     })
 }

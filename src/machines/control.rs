@@ -62,6 +62,9 @@ pub enum Request {
     Unpause,
     /// Change what it may use, and when it is started again, from now on and in what is kept of it.
     Update(Update),
+    /// From now on, and until this connection ends, the caller is there to start it again after its end: hand the machine's
+    /// lock over by this file, a socket. Where somebody is there already, nothing comes by it.
+    Succeed,
     /// Take what comes from this file as typed for the workload, until this connection or the file ends.
     Attach,
     /// Give the terminal of what this connection runs, or is attached to, another size.

@@ -1,7 +1,7 @@
 //! What others do to a machine that somebody keeps: give it a signal, wait for its end, bring the end
 //! about.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,11 @@ use rustix::process::{PidfdFlags, Signal as KernelSignal, pidfd_open, pidfd_send
 
 use super::control::{Answer, Line, Reply, Request};
 use super::error::{Error, failed};
+use super::folder::Lock;
 use super::registry::Machine;
 use super::state::Status;
 use crate::spec::{Exec, Seat, Signal, Update};
+use crate::sys::seqpacket::Seqpacket;
 
 /// How often is looked for a keeper that does not listen yet, or is about to be gone.
 const OFTEN: Duration = Duration::from_millis(5);
@@ -67,6 +69,18 @@ impl Machine {
             Answer::Late => Err(self.keeper("does not answer")),
             Answer::Reply(_) | Answer::Gone => Ok(false),
         }
+    }
+
+    /// Is there, as long as the connection, to start it again after its end; the machine's lock is the caller's too from
+    /// then on. `None` where somebody else is there.
+    pub fn succeed(&mut self) -> Result<Option<(Line, Lock)>, Error> {
+        let path = self.folder.path().to_owned();
+        let (ours, theirs) = Seqpacket::pair().map_err(failed("reach", &path))?;
+        let line = self.order(&Request::Succeed, &[theirs.as_fd()])?;
+        drop(theirs);
+        let came = ours.receive().map_err(failed("take over", &path))?;
+        let lock = came.and_then(|message| message.files.into_iter().next());
+        Ok(lock.map(|lock| (line, lock.into())))
     }
 
     /// Has `exec` run beside the workload, with `files` as its streams; what becomes of it is said on the

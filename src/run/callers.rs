@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -17,6 +17,10 @@ use crate::machines::{Attend, Caller, Reply, Request};
 use crate::sessions::{Answer, Refusal, SessionId, Stdio};
 use crate::spec::sentence::describe;
 use crate::spec::{Exec, Seat, Signal, Update};
+use crate::sys::seqpacket::Seqpacket;
+
+/// The message that the machine's lock comes with.
+const LOCK: [u8; 1] = [0];
 
 /// Those who have called, with what they run.
 pub struct Callers {
@@ -24,6 +28,8 @@ pub struct Callers {
     reached: Arc<Reached>,
     plugs: Plugs,
     sessions: Vec<(Caller, SessionId)>,
+    /// Who starts the machine again after its end, where that is not the keeper's own parent.
+    heir: Option<Caller>,
 }
 
 impl Callers {
@@ -34,6 +40,7 @@ impl Callers {
             reached,
             plugs,
             sessions: Vec::new(),
+            heir: None,
         }
     }
 
@@ -73,6 +80,27 @@ impl Callers {
         match self.watch.update(update, &self.reached) {
             Ok(()) => Reply::Done,
             Err(why) => refuse(&why),
+        }
+    }
+
+    fn succeed(&mut self, caller: &Caller, files: Vec<OwnedFd>) -> Reply {
+        let Ok([socket]) = <[OwnedFd; 1]>::try_from(files) else {
+            return refuse("wants a way to hand its lock over");
+        };
+        let lock = match self.watch.appoint() {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Reply::Done,
+            Err(why) => return refuse(why),
+        };
+        match Seqpacket::from(socket).send_files_now(&LOCK, &[lock.as_fd()]) {
+            Ok(()) => {
+                self.heir = Some(caller.clone());
+                Reply::Done
+            }
+            Err(error) => {
+                self.watch.dismiss();
+                refuse(&format!("cannot hand its lock over ({error})"))
+            }
         }
     }
 
@@ -173,6 +201,7 @@ impl Attend for Callers {
             Request::Exec(exec) => self.exec(caller, exec, files),
             Request::Attach => self.attach(caller, files),
             Request::Update(update) => self.update(&update),
+            Request::Succeed => self.succeed(caller, files),
             Request::Join(seat) => self.connect(*seat, files),
             Request::Leave { network } => self.disconnect(&network),
             Request::Pause => self.pause(true),
@@ -189,6 +218,10 @@ impl Attend for Callers {
             self.reached.forsake(session);
         }
         self.sessions.retain(|(other, _)| other != caller);
+        if self.heir.as_ref() == Some(caller) {
+            self.heir = None;
+            self.watch.dismiss();
+        }
     }
 }
 

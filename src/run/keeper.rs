@@ -10,17 +10,18 @@
 //! ```
 //!
 //! A container's namespaces are those of the process that runs it, and so with `--restart` each run is a
-//! process of its own, and the keeper waits for it.
+//! process of its own, and the keeper waits for it. A machine that gets a policy while it runs gets somebody who
+//! waits for it, too ([`super::heir`]).
 
 use std::cell::Cell;
 use std::env;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, BufRead, BufReader, PipeReader, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path;
-use std::process::{Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Signal as KernelSignal, set_parent_process_death_signal, setsid};
 use serde::{Deserialize, Serialize};
@@ -69,9 +70,20 @@ impl Verdict {
 pub struct Reporter(Option<File>);
 
 impl Reporter {
+    /// To who started this process, over its stdout.
+    pub(super) fn stdout() -> io::Result<Self> {
+        let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+        Ok(Self(Some(stdout.into())))
+    }
+
     /// To nobody.
     pub(super) fn nobody() -> Self {
         Self(None)
+    }
+
+    /// What it is said by, if there is something.
+    pub(super) fn file(&self) -> Vec<BorrowedFd<'_>> {
+        self.0.iter().map(AsFd::as_fd).collect()
     }
 
     /// Says it. Who waits may be gone.
@@ -160,7 +172,6 @@ pub(super) fn make_absolute(request: &mut RunRequest) -> io::Result<()> {
 /// Starts the machine in the background, and waits until its workload has started. What the host does not
 /// give and somebody asked for is told.
 pub fn start(held: &Held, mut tell: impl FnMut(&Missing)) -> Result<(), Error> {
-    let home = path::absolute(Store::default_path()?)?;
     let fresh = State {
         started: held.machine.state.started,
         finished: held.machine.state.finished,
@@ -168,21 +179,35 @@ pub fn start(held: &Held, mut tell: impl FnMut(&Missing)) -> Result<(), Error> {
         ..State::default()
     };
     held.machine.folder.write_state(&fresh)?;
-    let (report, theirs) = io::pipe()?;
     let lock = held.lock.as_fd().try_clone_to_owned()?;
-    let mut keeper = Command::new("/proc/self/exe")
+    let begun = spawn(KEEPER_VERB, &held.machine.record.id, Stdio::from(lock))?;
+    hear(begun, |text| tell(&Missing { text, asked: true }))
+}
+
+/// Husk's own binary as a process of nobody's, which does `verb` for a machine; and what it says.
+pub(super) fn spawn(verb: &str, id: &Id, stdin: Stdio) -> Result<(Child, PipeReader), Error> {
+    let (report, theirs) = io::pipe()?;
+    let home = path::absolute(Store::default_path()?)?;
+    let begun = Command::new("/proc/self/exe")
         .arg0(KEEPER_NAME)
-        .arg(KEEPER_VERB)
-        .arg(held.machine.record.id.long())
+        .args([verb, id.long()])
         .env("HUSK_HOME", home)
         .current_dir("/")
-        .stdin(Stdio::from(lock))
+        .stdin(stdin)
         .stdout(Stdio::from(OwnedFd::from(theirs)))
         .stderr(Stdio::null())
         .spawn()?;
+    Ok((begun, report))
+}
+
+/// Waits for what it says, to the end.
+pub(super) fn hear(
+    (mut keeper, report): (Child, PipeReader),
+    mut tell: impl FnMut(String),
+) -> Result<(), Error> {
     for line in BufReader::new(report).lines() {
         match serde_json::from_str(&line?).map_err(io::Error::from)? {
-            Verdict::Missing { text } => tell(&Missing { text, asked: true }),
+            Verdict::Missing { text } => tell(text),
             Verdict::Started => return Ok(()),
             Verdict::Failed { lines, status } => {
                 // So that the machine's lock is free when its user reads why.
@@ -206,17 +231,16 @@ pub fn keep(id: &str) -> ExitCode {
 
 fn take_over(id: &str) -> Result<(), Error> {
     let lock = Lock::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let report = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let mut reporter = Reporter::stdout()?;
     // What else a shell had open is not to stay open as long as the machine runs.
-    keep_only(&[lock.as_fd(), report.as_fd()])?;
-    let mut reporter = Reporter(Some(report));
+    keep_only(&[reporter.file(), vec![lock.as_fd()]].concat())?;
     let held = machines()
         .and_then(|machines| Ok(machines.adopt(id, lock)?))
         .inspect_err(|error| reporter.tell(&Verdict::failed(error)))?;
     match needs_supervisor(held.machine.record.lifecycle().restart) {
         false => run_kept(held, reporter, false),
         true => {
-            let kept = supervise(&held, reporter);
+            let kept = supervise(&held, Some(reporter), Backoff::default());
             Control::close(&held.machine.folder);
             kept
         }
@@ -243,31 +267,37 @@ fn run_kept(held: Held, reporter: Reporter, is_supervised: bool) -> Result<(), E
 }
 
 /// Runs a machine again and again, as its policy says.
-fn supervise(held: &Held, reporter: Reporter) -> Result<(), Error> {
-    let folder = &held.machine.folder;
-    let mut reporter = Some(reporter);
-    let mut backoff = Backoff::default();
+pub(super) fn supervise(
+    held: &Held,
+    mut reporter: Option<Reporter>,
+    mut backoff: Backoff,
+) -> Result<(), Error> {
     loop {
         let begun = Instant::now();
         let report = reporter.take().unwrap_or(Reporter::nobody());
         let child = fork(|| run_child(held, report))?;
         child.wait()?;
-        let mut state = folder.state()?;
-        if state.status.is_up() {
-            // Killed before it could say how it ended.
-            state = bury(held, state);
-            folder.write_state(&state)?;
-        }
-        if state.status != Status::Restarting {
+        if !goes_on(held, backoff.next(begun.elapsed()))? {
             return Ok(());
         }
-        let wait = backoff.next(begun.elapsed());
-        if pause(held, &mut state, Instant::now() + wait)? {
-            return Ok(());
-        }
-        state.restarts += 1;
+    }
+}
+
+/// After a run, whether there is to be another one; then `wait` has passed.
+pub(super) fn goes_on(held: &Held, wait: Duration) -> Result<bool, Error> {
+    let folder = &held.machine.folder;
+    let mut state = folder.state()?;
+    if state.status.is_up() {
+        // Killed before it could say how it ended.
+        state = bury(held, state);
         folder.write_state(&state)?;
     }
+    if state.status != Status::Restarting || pause(held, &mut state, Instant::now() + wait)? {
+        return Ok(false);
+    }
+    state.restarts += 1;
+    folder.write_state(&state)?;
+    Ok(true)
 }
 
 /// One run, in a copy of the keeper. It ends with the keeper, but for a container of an ordinary user's,

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::mem;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,7 +62,9 @@ struct Watched {
     is_over: AtomicBool,
     stop_signal: u8,
     /// Whether somebody is there to start it again.
-    is_supervised: bool,
+    is_supervised: AtomicBool,
+    /// The machine's lock, of a machine in the background: for who comes to be there.
+    lock: Option<OwnedFd>,
     audience: Mutex<Option<Audience>>,
     log: Option<Log>,
     /// Of a machine in the background: it does not end, and has what those type who attach.
@@ -155,6 +157,8 @@ impl Life {
                 (stdio, Some(log), reporter, Some(open_end))
             }
         };
+        let is_kept = matches!(self.output, Output::Log { .. });
+        let lock = is_kept.then(|| held.lock.as_fd().try_clone_to_owned());
         let watch = Watch(Arc::new(Watched {
             machines: self.machines.try_clone()?,
             record: held.machine.record.clone(),
@@ -162,7 +166,8 @@ impl Life {
             state: Mutex::new(held.machine.state.clone()),
             is_over: AtomicBool::new(false),
             stop_signal: spec.stop_signal.number(),
-            is_supervised,
+            is_supervised: AtomicBool::new(is_supervised),
+            lock: lock.transpose()?,
             audience: Mutex::default(),
             log,
             stdin,
@@ -175,25 +180,22 @@ impl Life {
     }
 
     fn is_supervised(&self) -> bool {
-        matches!(
-            self.output,
-            Output::Log {
-                is_supervised: true,
-                ..
-            }
-        )
+        match (&self.watch, &self.output) {
+            // Somebody may have come to be there, or have gone.
+            (Some(Watch(watched)), _) => watched.is_supervised.load(Ordering::Relaxed),
+            (None, Output::Log { is_supervised, .. }) => *is_supervised,
+            (None, Output::Own) => false,
+        }
     }
 
     /// Writes how it ended, and removes the machine where that was asked.
     pub fn end(self, result: &Result<Outcome, Error>) {
+        // From here on this thread alone writes the state.
+        let finished = self.watch.as_ref().map(Watch::finish);
         let is_supervised = self.is_supervised();
         let Some(held) = self.held else { return };
         let lifecycle = held.machine.record.lifecycle().clone();
-        let mut state = match &self.watch {
-            // From here on this thread alone writes the state.
-            Some(watch) => watch.finish(),
-            None => held.machine.state.clone(),
-        };
+        let mut state = finished.unwrap_or_else(|| held.machine.state.clone());
         let ran = state.status.is_up();
         let status = describe_end(&mut state, result, ran);
         let again = is_supervised && ran && !state.stopping;
@@ -320,14 +322,34 @@ impl Watch {
         let request = watched.machines.request(&watched.folder);
         let request = request.map_err(|error| sentence(&error))?;
         let change = update.read(&request).map_err(|error| error.to_string())?;
-        if !watched.is_supervised && change.restart.is_some_and(needs_supervisor) {
-            let text = "--restart: it runs without, and nobody is there to start it again; husk stop it, \
-                        update it, and start it";
+        let is_supervised = watched.is_supervised.load(Ordering::Relaxed);
+        if !is_supervised && change.restart.is_some_and(needs_supervisor) {
+            let text = "--restart: who was to start it again is gone; try again";
             return Err(text.to_owned());
         }
         reached.adjust(&change)?;
         let kept = watched.machines.amend(&watched.folder, update);
         kept.map(drop).map_err(|error| sentence(&error))
+    }
+
+    /// Somebody is there from now on to start it again, for whom this is the machine's lock; `None` where somebody was. Else
+    /// why nobody can, as the rest of a sentence about the keeper.
+    pub(super) fn appoint(&self) -> Result<Option<BorrowedFd<'_>>, &'static str> {
+        let watched = &self.0;
+        let Some(lock_of_it) = &watched.lock else {
+            return Err("has it in the foreground, and starts nothing again; run it with -d");
+        };
+        let _state = lock(&watched.state);
+        if watched.is_over.load(Ordering::Relaxed) {
+            return Err("sees it end at this moment");
+        }
+        let was = watched.is_supervised.swap(true, Ordering::Relaxed);
+        Ok((!was).then(|| lock_of_it.as_fd()))
+    }
+
+    /// Nobody is there any more.
+    pub(super) fn dismiss(&self) {
+        self.0.is_supervised.store(false, Ordering::Relaxed);
     }
 
     /// Where what is typed for the workload goes; none where it has the streams of this process.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::background::well;
-use crate::husk::{Husk, Said, WALLS, Wall, skip};
+use crate::husk::{Husk, Said, WALLS, Wall, skip, tool};
 
 /// Runs until somebody makes a file, and fails then.
 const WORKLOAD: &str = "echo ready; while [ ! -e /end ]; do sleep 0.2; done; exit 3";
@@ -90,6 +90,20 @@ fn begin_eight(husk: &Husk) -> usize {
         .out()
         .lines()
         .count()
+}
+
+/// Processes of this husk's that do `verb`.
+fn processes(husk: &Husk, verb: &str) -> Vec<String> {
+    let home = format!("HUSK_HOME={}", husk.home().display());
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let meant = all.filter(|entry| {
+        let read = |name: &str| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+        let is_ours = read("environ").split('\0').any(|word| word == home);
+        is_ours && read("cmdline").split('\0').nth(1) == Some(verb)
+    });
+    meant
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect()
 }
 
 fn start(husk: &Husk, flags: &[&str], script: &str) {
@@ -235,13 +249,76 @@ fn what_makes_no_sense_is_told_and_the_others_are_changed() {
     );
     let said = husk.say(&["update", "--restart", "always", "gone"]);
     refused(&said, &["--rm", "--restart"]);
-    // One that was started without a policy has nobody who would start it again.
+}
+
+#[test]
+fn a_machine_that_was_started_without_a_policy_gets_one_and_loses_it() {
+    for husk in WALLS.map(|wall| Husk::fresh().behind(wall)) {
+        start(&husk, &[], WORKLOAD);
+        let first = shown(&husk, "State.Pid");
+        well(husk.say(&["update", "--restart", "on-failure:2", "one"]));
+        // Whoever is there already is enough.
+        well(husk.say(&["update", "--restart", "always", "--pids-limit", "-1", "one"]));
+        assert_eq!(shown(&husk, "HostConfig.RestartPolicy.Name"), "always");
+        husk.say(&["exec", "one", "touch", "/end"]);
+        until("it is started again", || {
+            shown(&husk, "RestartCount") == 1 && shown(&husk, "State.Status") == "running"
+        });
+        assert_ne!(shown(&husk, "State.Pid"), first);
+        until("it says so", || {
+            husk.say(&["logs", "one"]).out() == "ready\nready\n"
+        });
+        // Killed from outside, it is started once more.
+        let pid = shown(&husk, "State.Pid").to_string();
+        tool("kill", &["-KILL", &pid]);
+        until("it is started after a kill", || {
+            shown(&husk, "RestartCount") == 2 && shown(&husk, "State.Status") == "running"
+        });
+        // By its policy of now this is its end.
+        well(husk.say(&["update", "--restart", "no", "one"]));
+        husk.say(&["exec", "one", "touch", "/end"]);
+        assert_eq!(husk.say(&["wait", "one"]).out(), "3\n");
+        assert_eq!(shown(&husk, "State.Status"), "exited");
+        // One that got a policy, and lost it while its first run lasts, ends with that; so does one that is stopped.
+        for (policies, end) in [(&["always", "no"][..], false), (&["always"], true)] {
+            well(husk.say(&["start", "one"]));
+            for policy in policies {
+                well(husk.say(&["update", "--restart", policy, "one"]));
+            }
+            match end {
+                true => well(husk.say(&["stop", "-t", "0", "one"])),
+                false => {
+                    husk.say(&["exec", "one", "touch", "/end"]);
+                    well(husk.say(&["wait", "one"]))
+                }
+            };
+            assert_eq!(shown(&husk, "State.Status"), "exited");
+            well(husk.say(&["update", "--restart", "no", "one"]));
+        }
+        // Who was to start it again is killed: then it ends, and says how.
+        well(husk.say(&["start", "one"]));
+        well(husk.say(&["update", "--restart", "always", "one"]));
+        let heirs = processes(&husk, "heir");
+        assert_eq!(heirs.len(), 1, "{heirs:?}");
+        tool("kill", &["-KILL", &heirs[0]]);
+        until("it is gone", || processes(&husk, "heir").is_empty());
+        husk.say(&["exec", "one", "touch", "/end"]);
+        assert_eq!(husk.say(&["wait", "one"]).out(), "3\n");
+        assert_eq!(shown(&husk, "State.ExitCode"), 3);
+        well(husk.say(&["rm", "-f", "one"]));
+    }
+}
+
+#[test]
+fn a_machine_in_the_foreground_has_nobody_to_start_it_again() {
     let husk = Husk::fresh().behind(Wall::Container);
-    start(&husk, &[], WORKLOAD);
+    let mut run = husk.start(&["run", "--name", "one", "busybox", "sleep", "60"]);
+    until("it runs", || {
+        husk.say(&["ps", "-q"]).out().lines().count() == 1
+    });
     let said = husk.say(&["update", "--restart", "always", "one"]);
-    refused(&said, &["--restart", "husk stop"]);
-    husk.say(&["stop", "-t", "0", "one"]);
-    well(husk.say(&["update", "--restart", "always", "one"]));
-    assert_eq!(shown(&husk, "HostConfig.RestartPolicy.Name"), "always");
+    refused(&said, &["foreground", "-d"]);
+    assert_eq!(shown(&husk, "HostConfig.RestartPolicy.Name"), "no");
     well(husk.say(&["rm", "-f", "one"]));
+    run.wait().unwrap();
 }
