@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 
 use super::Status as ExitStatus;
 use super::machines::REFUSED;
+use super::network::DRIVER;
 use super::output::Failure;
 use super::template::Template;
-use crate::machines::Event;
+use crate::machines::{Actor, Event};
 use crate::run;
 use crate::spec::time::{self, Nanoseconds};
 
-/// Show what happens to machines, as it happens
+/// Show what happens to machines and networks, as it happens
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Begin with what happened then: a time, or how long ago, like 10m
@@ -23,7 +24,7 @@ pub struct Args {
     /// End there
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// Only those for which it is so: container, event, image, label, type
+    /// Only those for which it is so: container, event, image, label, network, type
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
     /// Print `json`, or what docker's template says, like '{{.Action}} {{.Actor.ID}}'
@@ -82,15 +83,28 @@ fn describe(event: &Event) -> String {
     let rest: Vec<_> = attributes(event)
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
-    let (time, action, id) = (time::show(event.time), &event.action, &event.id);
-    let line = format!("{time} container {action} {id} ({})", rest.join(", "));
+    let (time, kind) = (time::show(event.time), kind(event));
+    let (action, id) = (&event.action, &event.id);
+    let line = format!("{time} {kind} {action} {id} ({})", rest.join(", "));
     // Labels are a user's, and a line is a line.
     let plain = line.chars().map(|c| if c.is_control() { '?' } else { c });
     plain.chain(['\n']).collect()
 }
 
+/// Docker's word for what it happened to.
+fn kind(event: &Event) -> &'static str {
+    match event.actor {
+        Actor::Container => "container",
+        Actor::Network => "network",
+    }
+}
+
 fn attributes(event: &Event) -> impl Iterator<Item = (&str, &str)> {
-    let own = [("image", &*event.image), ("name", &*event.name)];
+    let kind = match event.actor {
+        Actor::Container => ("image", &*event.image),
+        Actor::Network => ("type", DRIVER),
+    };
+    let own = [kind, ("name", &*event.name)];
     let more = event.attributes.iter();
     let mut all: Vec<_> = own
         .into_iter()
@@ -105,17 +119,21 @@ fn to_json(event: &Event) -> Value {
     let attributes: serde_json::Map<_, _> = attributes(event)
         .map(|(key, value)| (key.to_owned(), json!(value)))
         .collect();
-    json!({
-        "status": event.action,
-        "id": event.id,
-        "from": event.image,
-        "Type": "container",
+    let mut shown = json!({
+        "Type": kind(event),
         "Action": event.action,
         "Actor": { "ID": event.id, "Attributes": attributes },
         "scope": "local",
         "time": event.time / 1_000_000_000,
         "timeNano": event.time,
-    })
+    });
+    // What docker had before there were other types.
+    if event.actor == Actor::Container {
+        shown["status"] = json!(event.action);
+        shown["id"] = json!(event.id);
+        shown["from"] = json!(event.image);
+    }
+    shown
 }
 
 /// With what docker's templates call them, too.
@@ -129,7 +147,7 @@ fn for_templates(event: &Event) -> Value {
         ("Time", "time"),
         ("TimeNano", "timeNano"),
     ] {
-        row[name] = row[key].clone();
+        row[name] = row.get(key).cloned().unwrap_or(json!(""));
     }
     row
 }
@@ -141,6 +159,7 @@ enum Filter {
     Action(String),
     Image(String),
     Label(String, Option<String>),
+    Network(String),
     Type(String),
 }
 
@@ -156,6 +175,7 @@ impl Filter {
             "container" | "machine" => Self::Container(value),
             "event" => Self::Action(value),
             "image" => Self::Image(value),
+            "network" => Self::Network(value),
             "type" => Self::Type(value),
             "label" => match value.split_once('=') {
                 Some((label, value)) => Self::Label(label.to_owned(), Some(value.to_owned())),
@@ -163,7 +183,7 @@ impl Filter {
             },
             _ => {
                 return Err(wrong(
-                    "the keys are container, event, image, label and type",
+                    "the keys are container, event, image, label, network and type",
                 ));
             }
         })
@@ -181,17 +201,20 @@ impl Filter {
     }
 
     fn holds(&self, event: &Event) -> bool {
+        let is_it = |actor: Actor, asked: &str| {
+            let by_id = asked.len() >= 4 && event.id.starts_with(asked);
+            event.actor == actor && (event.name == asked || by_id)
+        };
         match self {
-            Self::Container(asked) => {
-                event.name == *asked || (asked.len() >= 4 && event.id.starts_with(&**asked))
-            }
+            Self::Container(asked) => is_it(Actor::Container, asked),
+            Self::Network(asked) => is_it(Actor::Network, asked),
             // `exec_start` holds for `exec_start: CMD`.
             Self::Action(action) => event.action.split(':').next() == Some(action),
             Self::Image(image) => {
                 let plain = |name: &str| name.strip_suffix(":latest").unwrap_or(name).to_owned();
-                plain(&event.image) == plain(image)
+                event.actor == Actor::Container && plain(&event.image) == plain(image)
             }
-            Self::Type(kind) => kind == "container",
+            Self::Type(asked) => asked == kind(event),
             Self::Label(label, value) => {
                 let found = event.attributes.get(label);
                 found.is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
@@ -207,6 +230,7 @@ mod tests {
     fn event() -> Event {
         Event {
             time: 1_000_000_000,
+            actor: Actor::Container,
             action: "die".to_owned(),
             id: "ab12".repeat(16),
             name: "web".to_owned(),
@@ -224,6 +248,37 @@ mod tests {
         let rest = format!(" container die {id} (exitCode=3, image=busybox, name=web, tier=1?2)\n");
         assert!(line.ends_with(&rest), "{line}");
         assert_eq!(line.lines().count(), 1);
+    }
+
+    #[test]
+    fn what_happens_to_a_network_is_told_apart() {
+        let network = Event {
+            actor: Actor::Network,
+            action: "connect".to_owned(),
+            image: String::new(),
+            attributes: [("container".to_owned(), "cd34".to_owned())].into(),
+            ..event()
+        };
+        let (line, id) = (describe(&network), &network.id);
+        let rest = format!(" network connect {id} (container=cd34, name=web, type=switch)\n");
+        assert!(line.ends_with(&rest), "{line}");
+        let shown = for_templates(&network);
+        assert_eq!((&shown["Type"], &shown["ID"]), (&json!("network"), &json!("")));
+        for (text, of_network, of_machine) in [
+            ("type=network", true, false),
+            ("type=container", false, true),
+            ("network=web", true, false),
+            ("container=web", false, true),
+            ("network=ab12", true, false),
+        ] {
+            let filter = [Filter::parse(text).unwrap()];
+            let found = [&network, &event()].map(|event| Filter::accept(&filter, event));
+            assert_eq!(found, [of_network, of_machine], "{text}");
+        }
+        // What was written before there were networks is about machines.
+        let old = serde_json::to_string(&event()).unwrap();
+        assert!(!old.contains("actor"), "{old}");
+        assert_eq!(serde_json::from_str::<Event>(&old).unwrap(), event());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `husk network`.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use serde_json::{Map, Value, json};
@@ -48,7 +49,7 @@ enum Verb {
         /// Cut nothing short
         #[arg(long)]
         no_trunc: bool,
-        /// Only those for which it is so: id, name, label
+        /// Only those for which it is so: id, name, label, driver, scope, type, dangling
         #[arg(short, long, value_name = "KEY=VALUE")]
         filter: Vec<String>,
         /// Print `json`, or what docker's template says, like '{{.Name}}' or 'table {{.ID}}\t{{.Name}}'
@@ -128,7 +129,7 @@ const TABLE: &str = "table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}";
 const SHORT: usize = 12;
 
 /// What carries packets between machines.
-const DRIVER: &str = "switch";
+pub const DRIVER: &str = "switch";
 
 /// Does what the verb says.
 pub fn network(args: Args) -> Status {
@@ -146,6 +147,7 @@ pub fn network(args: Args) -> Status {
                 labels: label.iter().map(|label| split_label(label)).collect(),
             };
             let made = networks.create(&name, draft)?;
+            run::networks::note(&made, "create");
             say(&format!("{}\n", made.id)).map(|()| 0)
         }
         Verb::Ls {
@@ -192,8 +194,12 @@ fn list(
 ) -> Status {
     let filters: Result<Vec<_>, _> = filters.iter().map(|text| parse_filter(text)).collect();
     let filters = filters?;
+    let used = match filters.iter().any(|(key, _)| *key == "dangling") {
+        true => used()?,
+        false => BTreeSet::new(),
+    };
     let mut found = networks.list()?;
-    found.retain(|record| accepts(&filters, record));
+    found.retain(|record| accepts(&filters, record, &used));
     let id = |record: &Record| match whole {
         true => record.id.clone(),
         false => record.id[..SHORT.min(record.id.len())].to_owned(),
@@ -225,17 +231,29 @@ fn parse_filter(text: &str) -> Result<(&str, &str), Failure> {
     let (key, value) = text
         .split_once('=')
         .ok_or_else(|| wrong("write KEY=VALUE"))?;
-    match key {
-        "id" | "name" | "label" => Ok((key, value)),
-        _ => Err(wrong("the keys are id, name and label")),
+    match (key, value) {
+        ("id" | "name" | "label" | "driver" | "scope", _)
+        | ("type", "custom" | "builtin")
+        | ("dangling", "true" | "false" | "1" | "0") => Ok((key, value)),
+        ("type", _) => Err(wrong("a type is custom or builtin")),
+        ("dangling", _) => Err(wrong("write true or false")),
+        _ => Err(wrong(
+            "the keys are id, name, label, driver, scope, type and dangling",
+        )),
     }
 }
 
 /// As docker: of several filters with the same key one must hold, and of those with different keys all; of labels all.
-fn accepts(filters: &[(&str, &str)], record: &Record) -> bool {
+/// Machines are on the networks that are `used`.
+fn accepts(filters: &[(&str, &str)], record: &Record, used: &BTreeSet<String>) -> bool {
     let holds = |(key, value): &(&str, &str)| match *key {
         "id" => record.id.starts_with(value),
         "name" => record.name.contains(value),
+        "driver" => *value == DRIVER,
+        "scope" => *value == "local",
+        // All of them were made by somebody.
+        "type" => *value == "custom",
+        "dangling" => matches!(*value, "true" | "1") != used.contains(&record.name),
         _ => {
             let (label, wanted) = match value.split_once('=') {
                 Some((label, wanted)) => (label, Some(wanted)),
@@ -294,8 +312,17 @@ fn to_json(record: &Record) -> Result<Value, Failure> {
     }))
 }
 
+/// The networks on which machines are, or are to be.
+fn used() -> Result<BTreeSet<String>, Failure> {
+    let all = run::machines()?.list(false).map_err(run::Error::from)?;
+    let joinings = all
+        .into_iter()
+        .flat_map(|machine| machine.record.request.networks);
+    Ok(joinings.map(|joining| joining.network).collect())
+}
+
 /// The machine that is, or is to be, on the network `name`, if one is.
-fn user(name: &str) -> Result<Option<String>, Failure> {
+fn user(name: &str) -> Result<Option<String>, run::Error> {
     let all = run::machines()?.list(false)?;
     let is_on = |machine: &Listed| {
         let mut joinings = machine.record.request.networks.iter();
@@ -316,14 +343,21 @@ fn remove(networks: &Networks, force: bool, names: &[String]) -> Status {
             _ => networks.remove(name, user),
         };
         match removed {
-            Ok(()) => say(&format!("{name}\n"))?,
-            Err(failure) => {
-                failure.print();
-                status = failure.status();
+            Ok(record) => {
+                run::networks::note(&record, "destroy");
+                say(&format!("{name}\n"))?;
             }
+            Err(error) => status = tell(error),
         }
     }
     Ok(status)
+}
+
+/// Tells of one that stays, and with what status that ends.
+fn tell(error: run::Error) -> u8 {
+    let failure = Failure::from(error);
+    failure.print();
+    failure.status()
 }
 
 fn prune(networks: &Networks, force: bool) -> Status {
@@ -338,13 +372,21 @@ fn prune(networks: &Networks, force: bool) -> Status {
     if !force && !unused.is_empty() && !confirm(question, &unused)? {
         return Ok(0);
     }
+    let mut status = 0;
     for name in unused {
-        // Somebody may have begun to use it, or removed it, since it was listed.
-        if let Ok(()) = networks.remove(&name, user) {
-            say(&format!("{name}\n"))?;
+        match networks.remove(&name, user) {
+            Ok(record) => {
+                run::networks::note(&record, "destroy");
+                say(&format!("{name}\n"))?;
+            }
+            // Somebody has begun to use it, or removed it, since it was listed.
+            Err(run::Error::Networks(
+                networks::Error::InUse { .. } | networks::Error::Unknown { .. },
+            )) => {}
+            Err(error) => status = tell(error),
         }
     }
-    Ok(0)
+    Ok(status)
 }
 
 impl From<networks::Error> for Failure {
@@ -379,14 +421,20 @@ mod tests {
             (&["id=b1"], false),
             (&["label=tier=data", "label=x"], true),
             (&["label=tier=web"], false),
+            (&["driver=switch", "scope=local", "type=custom"], true),
+            (&["driver=bridge"], false),
+            (&["type=builtin"], false),
+            (&["dangling=true"], false),
+            (&["dangling=false"], true),
         ] {
             let parsed: Vec<_> = filters
                 .iter()
                 .map(|text| parse_filter(text).unwrap())
                 .collect();
-            assert_eq!(accepts(&parsed, &record), expected, "{filters:?}");
+            let used = BTreeSet::from(["back".to_owned()]);
+            assert_eq!(accepts(&parsed, &record, &used), expected, "{filters:?}");
         }
-        for wrong in ["back", "nmae=a"] {
+        for wrong in ["back", "nmae=a", "type=none", "dangling=maybe"] {
             assert!(parse_filter(wrong).is_err(), "{wrong}");
         }
     }

@@ -31,7 +31,7 @@ pub struct Args {
     /// Cut nothing short
     #[arg(long)]
     no_trunc: bool,
-    /// Only those for which it is so: id, name, label, status, exited, ancestor
+    /// Only those for which it is so: id, name, label, status, exited, ancestor, network
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
     /// Print `json`, or what docker's template says, like '{{.Names}}' or 'table {{.ID}}\t{{.Status}}'
@@ -198,6 +198,15 @@ enum Filter {
     Status(Status),
     Exited(u8),
     Ancestor(String),
+    /// By its name, which an ID has been made.
+    Network(String),
+}
+
+/// The name of a network that is asked for by its name or ID; as typed where there is none.
+fn name_of(asked: String) -> String {
+    let networks = run::networks::networks().ok();
+    let found = networks.and_then(|networks| networks.find(&asked).ok());
+    found.map_or(asked, |record| record.name)
 }
 
 impl Filter {
@@ -212,6 +221,7 @@ impl Filter {
             "id" => Self::Id(value),
             "name" => Self::Name(value),
             "ancestor" => Self::Ancestor(value),
+            "network" => Self::Network(name_of(value)),
             "label" => match value.split_once('=') {
                 Some((label, value)) => Self::Label(label.to_owned(), Some(value.to_owned())),
                 None => Self::Label(value, None),
@@ -227,7 +237,7 @@ impl Filter {
                 Self::Exited(code.map_err(|_| wrong("write a number from 0 to 255".to_owned()))?)
             }
             _ => {
-                let keys = "id, name, label, status, exited and ancestor";
+                let keys = "id, name, label, status, exited, ancestor and network";
                 return Err(wrong(format!("the keys are {keys}")));
             }
         })
@@ -262,6 +272,13 @@ impl Filter {
                 let plain = |name: &str| name.strip_suffix(":latest").unwrap_or(name).to_owned();
                 plain(&record.image) == plain(image)
                     || (asked.len() >= 4 && digits.starts_with(asked))
+            }
+            Self::Network(name) => {
+                let request = &record.request;
+                match request.networks.is_empty() {
+                    true => json!(request.network.clone().unwrap_or_default()) == **name,
+                    false => request.networks.iter().any(|on| on.network == *name),
+                }
             }
             Self::Label(label, value) => {
                 let found = record.lifecycle().labels.get(label);

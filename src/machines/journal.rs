@@ -1,4 +1,4 @@
-//! What happened to the machines of this host, a line of JSON each, by whoever did it: a file at its end, written
+//! What happened to the machines of this host and their networks, a line of JSON each, by whoever did it: a file at its end, written
 //! by one call, so that lines of several writers stay whole.
 //!
 //! When the file has grown long, it is put aside as the one before, and that one is gone; so there are always
@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, fstat, openat, renameat, statat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::id::Id;
 use super::record::Record;
 use crate::spec::time::{self, Nanoseconds};
 
@@ -23,24 +24,59 @@ const BEFORE: &str = "events.before";
 /// How long it grows, bytes.
 const MOST: u64 = 4 << 20;
 
+/// To what something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Actor {
+    /// A machine; docker's word for it is in lines of any version.
+    #[default]
+    Container,
+    /// A network.
+    Network,
+}
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// When.
     pub time: Nanoseconds,
+    /// To what.
+    #[serde(default, skip_serializing_if = "Actor::is_container")]
+    pub actor: Actor,
     /// What, in docker's word: `create`, `start`, `die`…
     pub action: String,
-    /// The machine's ID.
+    /// The machine's ID, or the network's.
     pub id: String,
     /// Its name then.
     pub name: String,
-    /// Its image, as it was asked for.
+    /// A machine's image, as it was asked for.
     pub image: String,
-    /// Its labels, and what belongs to the action.
+    /// A machine's labels, and what belongs to the action.
     pub attributes: BTreeMap<String, String>,
 }
 
+impl Actor {
+    /// Whether it is a machine.
+    pub fn is_container(&self) -> bool {
+        *self == Self::Container
+    }
+}
+
 impl Event {
+    /// `action` on the network of this ID and name, now; with the machine that it concerns, if it is one's.
+    pub(super) fn of_network((id, name): (&str, &str), action: &str, machine: Option<&Id>) -> Self {
+        let machine = machine.map(|machine| ("container".to_owned(), machine.long().to_owned()));
+        Self {
+            time: time::now(),
+            actor: Actor::Network,
+            action: action.to_owned(),
+            id: id.to_owned(),
+            name: name.to_owned(),
+            image: String::new(),
+            attributes: machine.into_iter().collect(),
+        }
+    }
+
     /// `action` on the machine of `record`, now.
     pub(super) fn now(record: &Record, action: &str, more: &[(&str, &str)]) -> Self {
         let more = more.iter();
@@ -48,6 +84,7 @@ impl Event {
         let labels = record.lifecycle().labels.clone();
         Self {
             time: time::now(),
+            actor: Actor::Container,
             action: action.to_owned(),
             id: record.id.long().to_owned(),
             name: record.name.clone(),

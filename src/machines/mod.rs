@@ -38,7 +38,7 @@ pub use folder::{Folder, Lock, read_attempts};
 pub use growth::Growth;
 pub use health::{Checked, Health, Wellness};
 pub use id::Id;
-pub use journal::{Event, Journal};
+pub use journal::{Actor, Event, Journal};
 pub use log::{Cursor, Log, Piece, Stream};
 pub use record::{Record, Resolved};
 pub use registry::{Held, Listed, Machine, Machines};

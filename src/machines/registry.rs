@@ -111,6 +111,12 @@ impl Machines {
         let _unwritten = journal::append(self.folder.as_fd(), &Event::now(record, action, more));
     }
 
+    /// The same of a network, with its ID and name; of the machine that it concerns, if it is one's.
+    pub fn note_network(&self, network: (&str, &str), action: &str, machine: Option<&Id>) {
+        let event = Event::of_network(network, action, machine);
+        let _unwritten = journal::append(self.folder.as_fd(), &event);
+    }
+
     /// What happened, from the oldest that is known.
     pub fn journal(&self) -> Result<Journal, Error> {
         let opened = self.folder.try_clone().and_then(Journal::open);

@@ -147,19 +147,20 @@ impl Networks {
         }
     }
 
-    /// Removes a network, unless `user` says which machine is on it.
+    /// Removes a network, unless `user` says which machine is on it; gives what was known of it.
     pub fn remove<E: From<Error>>(
         &self,
         asked: &str,
         user: impl FnOnce(&str) -> Result<Option<String>, E>,
-    ) -> Result<(), E> {
+    ) -> Result<Record, E> {
         let name = self.find(asked)?.name;
-        let _door = self.enter(&name)?;
+        let door = self.enter(&name)?;
         if let Some(machine) = user(&name)? {
             let network = name;
             return Err(Error::InUse { network, machine }.into());
         }
-        Ok(self.0.remove(&name).map_err(Error::from)?)
+        self.0.remove(&name).map_err(Error::from)?;
+        Ok(door.record)
     }
 
     /// Removes what dead processes left unfinished.
@@ -261,7 +262,7 @@ mod tests {
     }
 
     fn remove(networks: &Networks, name: &str) -> Result<(), Error> {
-        networks.remove(name, |_| Ok(None))
+        networks.remove(name, |_| Ok(None)).map(drop)
     }
 
     #[test]

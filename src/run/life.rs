@@ -197,6 +197,7 @@ impl Life {
         let lifecycle = held.machine.record.lifecycle().clone();
         let mut state = finished.unwrap_or_else(|| held.machine.state.clone());
         let ran = state.status.is_up();
+        let seats = mem::take(&mut state.seats);
         let status = describe_end(&mut state, result, ran);
         let again = is_supervised && ran && !state.stopping;
         if again && held.restart().applies(status, state.restarts) {
@@ -206,6 +207,11 @@ impl Life {
             let code = status.to_string();
             let record = &held.machine.record;
             self.machines.note(record, "die", &[("exitCode", &code)]);
+        }
+        if let Some(watch) = &self.watch {
+            seats
+                .iter()
+                .for_each(|seat| watch.note_network("disconnect", seat));
         }
         if !is_supervised {
             Control::close(&held.machine.folder);
@@ -252,13 +258,13 @@ fn describe_end(state: &mut State, result: &Result<Outcome, Error>, ran: bool) -
     state.exit_code = status;
     state.pid = 0;
     state.ports.clear();
-    state.seats.clear();
     status
 }
 
 impl Watch {
     /// Notes which ports of the host's lead to the machine, and where it is on networks.
     pub fn publish(&self, ports: Vec<Published>, seats: Vec<Seat>) {
+        seats.iter().for_each(|seat| self.note_network("connect", seat));
         let mut state = lock(&self.0.state);
         state.ports = ports;
         state.seats = seats;
@@ -374,12 +380,26 @@ impl Watch {
 
     /// It has this place on a network from now on.
     pub(super) fn note_join(&self, seat: Seat) {
+        self.note_network("connect", &seat);
         self.change(|state| state.seats.push(seat));
     }
 
     /// It has none there any more.
     pub(super) fn note_leave(&self, network: &str) {
-        self.change(|state| state.seats.retain(|seat| seat.network != network));
+        let is_left = |seat: &mut Seat| seat.network == network;
+        self.change(|state| {
+            let left = state.seats.extract_if(.., is_left);
+            left.for_each(|seat| self.note_network("disconnect", &seat));
+        });
+    }
+
+    /// Writes down what happened to a network because of the machine.
+    fn note_network(&self, action: &str, seat: &Seat) {
+        let network = (&*seat.id, &*seat.network);
+        let Watched {
+            machines, record, ..
+        } = &*self.0;
+        machines.note_network(network, action, Some(&record.id));
     }
 
     /// Whether `number` is meant to end the machine: then it is not started again.

@@ -42,6 +42,14 @@ pub fn networks() -> Result<Networks, Error> {
     Ok(Networks::of(&Store::default_path()?))
 }
 
+/// Writes down that `action` happened to a network.
+pub fn note(record: &Record, action: &str) {
+    // It is for who is curious: nothing depends on it.
+    if let Ok(machines) = super::machines() {
+        machines.note_network((&record.id, &record.name), action, None);
+    }
+}
+
 /// Sees that there are such networks.
 pub fn check(joinings: &[Joining]) -> Result<(), Error> {
     if joinings.is_empty() {

@@ -19,6 +19,7 @@ mod image_config;
 mod inside;
 mod layers;
 mod machines;
+mod members;
 mod memory;
 mod network;
 mod parity;

@@ -14,20 +14,20 @@ use crate::network::{address, web};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A husk with a store of its own, and a network in it.
-fn with_network(name: &str, flags: &[&str]) -> Husk {
+pub fn with_network(name: &str, flags: &[&str]) -> Husk {
     let husk = Husk::fresh().behind(Wall::Container);
     make(&husk, name, flags);
     husk
 }
 
-fn make(husk: &Husk, name: &str, flags: &[&str]) {
+pub fn make(husk: &Husk, name: &str, flags: &[&str]) {
     let made = husk.say(&[&["network", "create"], flags, &[name]].concat());
     assert_eq!((made.status, made.stderr.as_str()), (0, ""));
     assert_eq!(made.out().trim().len(), 64, "{}", made.out());
 }
 
 /// Starts a machine in the background.
-fn start(husk: &Husk, flags: &[&str], script: &str) {
+pub fn start(husk: &Husk, flags: &[&str], script: &str) {
     let args = [&["run", "-d"], flags, &["busybox", "sh", "-c", script]].concat();
     let started = husk.say(&args);
     assert_eq!(
@@ -185,7 +185,7 @@ fn mistakes_are_one_line(husk: &Husk) {
         ),
         (&["inspect", "nope"], &["no network `nope`", "network ls"]),
         (&["rm", "nope"], &["no network `nope`"]),
-        (&["ls", "--filter", "x=y"], &["id, name and label"]),
+        (&["ls", "--filter", "x=y"], &["id, name, label"]),
     ] {
         husk.say(&[&["network"], args].concat())
             .is_one_clear_line(words);

@@ -1,0 +1,135 @@
+//! Who is on networks, and what becomes of that while machines run: told, renamed, lost and found again.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use serde_json::Value;
+
+use crate::husk::{Husk, WALLS, gives_containers_a_network};
+use crate::together::{make, start, with_network};
+
+const WAIT: &str = "while :; do sleep 1; done";
+
+/// What `verb` prints of networks, a line each.
+fn lines(husk: &Husk, args: &[&str]) -> Vec<String> {
+    let said = husk.say(args);
+    assert_eq!((said.status, said.stderr.as_str()), (0, ""), "{args:?}");
+    said.out().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn machines_and_networks_are_found_by_one_another() {
+    let husk = with_network("back", &[]);
+    make(&husk, "front", &[]);
+    let create = |name: &str, flags: &[&str]| {
+        let words = [&["create", "--name", name], flags, &["busybox", "true"]].concat();
+        assert_eq!(husk.say(&words).status, 0);
+    };
+    create("one", &["--network", "back"]);
+    create("two", &["--network", "back", "--network", "front"]);
+    create("alone", &["--network", "none"]);
+    create("other", &[]);
+    let id = lines(&husk, &["network", "ls", "-q", "--filter", "name=front"]).remove(0);
+    let found = |filters: &[&str]| {
+        let filters = filters.iter().flat_map(|filter| ["--filter", filter]);
+        let words = ["ps", "-a", "--format", "{{.Names}}"].into_iter();
+        let mut found = lines(&husk, &words.chain(filters).collect::<Vec<_>>());
+        found.sort();
+        found
+    };
+    assert_eq!(found(&["network=back"]), ["one", "two"]);
+    assert_eq!(found(&[&format!("network={id}")]), ["two"]);
+    assert_eq!(found(&["network=back", "name=one"]), ["one"]);
+    assert_eq!(found(&["network=none"]), ["alone"]);
+    assert_eq!(found(&["network=nope"]), [] as [&str; 0]);
+    // Those that rest are not listed without -a.
+    assert_eq!(
+        lines(&husk, &["ps", "-q", "--filter", "network=back"]).len(),
+        0
+    );
+    husk.say(&["rm", "two"]);
+    let networks = |filter: &str| {
+        lines(
+            &husk,
+            &["network", "ls", "--format", "{{.Name}}", "--filter", filter],
+        )
+    };
+    assert_eq!(networks("dangling=true"), ["front"]);
+    assert_eq!(networks("dangling=false"), ["back"]);
+    assert_eq!(networks("driver=switch"), ["back", "front"]);
+    assert_eq!(networks("driver=bridge"), [] as [&str; 0]);
+    assert_eq!(networks("type=custom"), ["back", "front"]);
+    husk.say(&["rm", "one", "alone", "other"]);
+}
+
+#[test]
+fn what_cannot_be_pruned_is_told_and_the_others_are() {
+    let husk = with_network("back", &[]);
+    make(&husk, "front", &[]);
+    let lock = husk.home().join("networks/back/lock");
+    fs::remove_file(&lock).unwrap();
+    symlink("lock", &lock).unwrap();
+    let said = husk.say(&["network", "prune", "-f"]);
+    assert_eq!(said.out(), "front\n");
+    said.is_one_clear_line(&["back/lock"]);
+    assert_eq!(
+        lines(&husk, &["network", "ls", "--format", "{{.Name}}"]),
+        ["back"]
+    );
+}
+
+/// What happened to networks: the action, the network's name, and whether a machine is told of.
+fn happened(husk: &Husk) -> Vec<(String, String, bool)> {
+    let words = [
+        "--since",
+        "1h",
+        "--until",
+        "0s",
+        "--filter",
+        "type=network",
+        "--json",
+    ];
+    let lines = lines(husk, &[&["events"], &words[..]].concat());
+    let events = lines.iter().map(|line| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(event["Type"], "network", "{line}");
+        let of = &event["Actor"]["Attributes"];
+        assert_eq!(of["type"], "switch", "{line}");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let is_of_one = text(&of["container"]).len() == 64;
+        (text(&event["Action"]), text(&of["name"]), is_of_one)
+    });
+    events.collect()
+}
+
+#[test]
+fn what_happens_to_networks_is_told() {
+    if !gives_containers_a_network() {
+        return;
+    }
+    for wall in WALLS {
+        let husk = with_network("back", &[]).behind(wall);
+        make(&husk, "front", &[]);
+        start(&husk, &["--name", "one", "--network", "back"], WAIT);
+        for verb in ["connect", "disconnect"] {
+            assert_eq!(husk.say(&["network", verb, "front", "one"]).status, 0);
+        }
+        assert_eq!(husk.say(&["stop", "-t", "0", "one"]).status, 0);
+        husk.say(&["rm", "one"]);
+        assert_eq!(husk.say(&["network", "rm", "back"]).status, 0);
+        assert_eq!(husk.say(&["network", "prune", "-f"]).status, 0);
+        let expected = [
+            ("create", "back", false),
+            ("create", "front", false),
+            ("connect", "back", true),
+            ("connect", "front", true),
+            ("disconnect", "front", true),
+            ("disconnect", "back", true),
+            ("destroy", "back", false),
+            ("destroy", "front", false),
+        ];
+        let expected = expected
+            .map(|(action, name, is_of_one)| (action.to_owned(), name.to_owned(), is_of_one));
+        assert_eq!(happened(&husk), expected, "{wall:?}");
+    }
+}
