@@ -17,10 +17,9 @@ pub struct Args {
 
 /// Renames it, running or not.
 pub fn rename(args: &Args) -> ExitStatus {
-    let machines = run::machines()?;
-    let renamed = machines
-        .find(&args.machine)
-        .and_then(|machine| machines.rename(&machine, &args.name));
-    renamed.map_err(refused)?;
-    Ok(0)
+    let machine = run::machines()?.find(&args.machine).map_err(refused)?;
+    match run::networks::rename(&machine, &args.name) {
+        Err(run::Error::Registry(error)) => Err(refused(error)),
+        renamed => Ok(renamed.map(|()| 0)?),
+    }
 }

@@ -208,33 +208,75 @@ fn address(machine: &mut Machine, add: bool, addresses: Vec<Addresses>) -> Resul
     Ok(archiver.end()?)
 }
 
+/// Gives a machine another name; if it runs, the others on its networks find it by that, and by the old one no more.
+pub fn rename(machine: &Machine, name: &str) -> Result<(), Error> {
+    super::machines()?.rename(machine, name)?;
+    if !machine.kept {
+        return Ok(());
+    }
+    let id = machine.record.id.long();
+    for joining in &machine.record.request.networks {
+        let word = Word::Rename {
+            id: id.to_owned(),
+            name: name.to_owned(),
+        };
+        let mut refusal = None;
+        ask(&joining.network, &word, |answer| {
+            if let Word::Refused { why } = answer {
+                refusal = Some(why);
+            }
+        })?;
+        if let Some(why) = refusal {
+            return Err(Error::NoSeat {
+                network: joining.network.clone(),
+                machine: name.to_owned(),
+                why,
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Who is on a network now.
 pub fn members(name: &str) -> Result<Vec<Member>, Error> {
-    let door = networks()?.enter(name)?;
+    let mut members = Vec::new();
+    ask(name, &Word::List, |answer| {
+        if let Word::Came(member) = answer {
+            members.push(member);
+        }
+    })?;
+    members.sort_by_key(|member| member.v4);
+    Ok(members)
+}
+
+/// Asks the switch of a network, if there is one, and takes the answer's words to its last.
+fn ask(network: &str, word: &Word, mut take: impl FnMut(Word)) -> Result<(), Error> {
+    let door = networks()?.enter(network)?;
     let broken = |source| Error::Switch {
-        network: name.to_owned(),
+        network: network.to_owned(),
         source,
     };
     let Some(socket) = switch::connect(&door).map_err(broken)? else {
-        return Ok(Vec::new());
+        return Ok(());
     };
     drop(door);
-    let asked = socket.send_now(&Word::List.encode());
-    let mut members = Vec::new();
+    let asked = socket.send_now(&word.encode());
     loop {
         match asked
             .as_ref()
             .map_or_else(|error| Err(error.kind().into()), |()| hear(&socket))
         {
-            Ok(Word::Came(member)) => members.push(member),
-            Ok(_) => break,
+            Ok(Word::All) => return Ok(()),
+            Ok(word @ Word::Came(_)) => take(word),
+            Ok(word) => {
+                take(word);
+                return Ok(());
+            }
             // Its last member has left at this moment.
-            Err(error) if is_end(&error) => return Ok(Vec::new()),
+            Err(error) if is_end(&error) => return Ok(()),
             Err(error) => return Err(broken(error)),
         }
     }
-    members.sort_by_key(|member| member.v4);
-    Ok(members)
 }
 
 fn is_end(error: &io::Error) -> bool {

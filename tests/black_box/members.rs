@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use serde_json::Value;
 
 use crate::husk::{Husk, WALLS, gives_containers_a_network};
-use crate::together::{make, start, with_network};
+use crate::together::{make, nothing_is_left, start, until, with_network};
 
 const WAIT: &str = "while :; do sleep 1; done";
 
@@ -131,5 +131,57 @@ fn what_happens_to_networks_is_told() {
         let expected = expected
             .map(|(action, name, is_of_one)| (action.to_owned(), name.to_owned(), is_of_one));
         assert_eq!(happened(&husk), expected, "{wall:?}");
+    }
+}
+
+fn pings(husk: &Husk, from: &str, to: &str) -> bool {
+    let said = husk.say(&["exec", from, "ping", "-c", "1", "-W", "5", to]);
+    said.status == 0
+}
+
+#[test]
+fn a_machine_that_is_renamed_is_found_by_its_new_name() {
+    if !gives_containers_a_network() {
+        return;
+    }
+    for wall in WALLS {
+        let husk = with_network("back", &[]);
+        start(&husk, &["--name", "two", "--network", "back"], WAIT);
+        let husk = husk.behind(wall);
+        start(
+            &husk,
+            &[
+                "--name",
+                "one",
+                "--network",
+                "back",
+                "--network-alias",
+                "www",
+            ],
+            WAIT,
+        );
+        assert!(
+            pings(&husk, "two", "one") && pings(&husk, "one", "two"),
+            "{wall:?}"
+        );
+        for (old, new) in [("one", "Uno"), ("two", "dos")] {
+            let said = husk.say(&["rename", old, new]);
+            assert_eq!((said.status, said.stderr.as_str()), (0, ""), "{wall:?}");
+        }
+        until(&husk, &["exec", "dos", "ping", "-c", "1", "-W", "5", "uno"]);
+        until(&husk, &["exec", "Uno", "ping", "-c", "1", "-W", "5", "dos"]);
+        assert!(pings(&husk, "dos", "www"), "{wall:?}: its alias stays");
+        assert!(
+            !pings(&husk, "dos", "one") && !pings(&husk, "Uno", "two"),
+            "{wall:?}"
+        );
+        let members = husk.say(&["network", "inspect", "-f", "{{json .Containers}}", "back"]);
+        let members = members.out();
+        assert!(
+            members.contains("\"Uno\"") && !members.contains("\"one\""),
+            "{members}"
+        );
+        husk.say(&["rm", "-f", "Uno", "dos"]);
+        nothing_is_left(&husk, "back");
     }
 }

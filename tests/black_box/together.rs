@@ -62,7 +62,7 @@ fn server(len: usize) -> String {
 }
 
 /// Waits until a command says well.
-fn until(husk: &Husk, args: &[&str]) -> String {
+pub fn until(husk: &Husk, args: &[&str]) -> String {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let said = husk.say(args);
@@ -109,7 +109,7 @@ fn socket(husk: &Husk, network: &str) -> PathBuf {
 }
 
 /// No process of the network's, and no socket.
-fn nothing_is_left(husk: &Husk, network: &str) {
+pub fn nothing_is_left(husk: &Husk, network: &str) {
     let deadline = Instant::now() + PATIENCE;
     while !switches(husk).is_empty() || socket(husk, network).exists() {
         assert!(Instant::now() < deadline, "{:?}", switches(husk));

@@ -67,6 +67,13 @@ pub enum Word {
     Join(Join),
     /// To the switch: say who is there.
     List,
+    /// To the switch: from now on a member is called otherwise. Not a word of members.
+    Rename {
+        /// Its machine's ID.
+        id: String,
+        /// Its machine's new name.
+        name: String,
+    },
     /// You are on it, with these addresses.
     Seated {
         /// In IPv4.
@@ -86,7 +93,7 @@ pub enum Word {
         /// Its address.
         v4: Ipv4Addr,
     },
-    /// Those were all.
+    /// Those were all; or it is done.
     All,
 }
 

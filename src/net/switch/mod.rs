@@ -12,10 +12,13 @@
 //!  anybody with the rights of this user         │
 //!    ├── List ────────────────────────────────▶ │
 //!    │ ◀──────────────────────────── Came…, All ┤
+//!    ├── Rename{ID, name} ────────────────────▶ ├── Came{member}, with its new name ─▶ │   to all
+//!    │ ◀──────────────────────── All, or Refused ┤
 //! ```
 //!
 //! It believes no member: a packet whose source is not what its sender was given goes nowhere, and neither does one for
-//! somebody who is not there. So a machine whose process was taken over speaks for itself alone. Packets are not looked
+//! somebody who is not there. So a machine whose process was taken over speaks for itself alone, and by the names that it was
+//! given: only who is no member changes those. Packets are not looked
 //! into beyond their addresses: all protocols of IP pass, broadcast and multicast do not. A member that does not listen
 //! loses packets, as on a cable, and one that does not listen to words for long loses its place.
 

@@ -191,6 +191,7 @@ impl Switch {
             }
             Some(Message::Word(Word::Join(join))) => self.join(token, join),
             Some(Message::Word(Word::List)) => self.list(token),
+            Some(Message::Word(Word::Rename { id, name })) => self.rename(token, &id, &name),
             // A packet that is none is lost; a member is not believed to be able to say anything else.
             Some(Message::Word(_)) | None => self.is_member(token),
         }
@@ -254,6 +255,26 @@ impl Switch {
             && all
                 .chain([Word::All])
                 .all(|word| client.tell(&word.encode(), MOST_UNHEARD))
+    }
+
+    /// Has a member be found by another name.
+    fn rename(&mut self, token: u64, id: &str, name: &str) -> bool {
+        if self.is_member(token) {
+            return false;
+        }
+        let answer = match self.table.rename(id, name) {
+            Ok(None) => Word::All,
+            Ok(Some((number, member))) => {
+                if let Some(client) = self.clients.get_mut(&number) {
+                    client.member = Some(member.clone());
+                }
+                self.tell_all(&Word::Came(member));
+                Word::All
+            }
+            Err(why) => Word::Refused { why },
+        };
+        let client = self.clients.get_mut(&token);
+        client.is_some_and(|client| client.tell(&answer.encode(), MOST_UNHEARD))
     }
 
     /// Says a word to all members. Who does not listen loses its place.

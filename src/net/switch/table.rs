@@ -17,6 +17,13 @@ const LONGEST_ID: usize = 64;
 /// Digits of an ID by which a machine is found.
 const SHORT: usize = 12;
 
+/// What is said of names that are too long, or too many.
+const NO_NAMES: &str = "wants names that nobody can have";
+
+fn is_short(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.len())
+}
+
 /// The members by their numbers, each with the connection that it has.
 #[derive(Debug)]
 pub struct Table {
@@ -39,14 +46,13 @@ impl Table {
     /// A place for who wants one by connection `client`, or why there is none. Its number is the one that it wants, or the
     /// least that nobody has.
     pub fn seat(&mut self, client: u64, join: Join) -> Result<Member, String> {
-        let is_short = |name: &String| (1..=LONGEST_NAME).contains(&name.len());
         if join.aliases.len() > MOST_ALIASES
             || join.id.len() > LONGEST_ID
             || !join.id.is_ascii()
             || !is_short(&join.name)
-            || !join.aliases.iter().all(is_short)
+            || !join.aliases.iter().all(|alias| is_short(alias))
         {
-            return Err("wants names that nobody can have".to_owned());
+            return Err(NO_NAMES.to_owned());
         }
         if self.members.values().any(|(_, other)| other.id == join.id) {
             return Err("is on it already".to_owned());
@@ -84,6 +90,23 @@ impl Table {
         };
         self.members.insert(number, (client, member.clone()));
         Ok(member)
+    }
+
+    /// Has the member with this ID be called `name`, and its connection; `None` where it is not there.
+    pub fn rename(&mut self, id: &str, name: &str) -> Result<Option<(u64, Member)>, String> {
+        if !is_short(name) {
+            return Err(NO_NAMES.to_owned());
+        }
+        let mut members = self.members.values_mut();
+        let found = members.find(|(_, member)| member.id == id);
+        Ok(found.map(|(client, member)| {
+            name.clone_into(&mut member.name);
+            // Its name is the first.
+            if let Some(first) = member.names.first_mut() {
+                *first = name.to_ascii_lowercase();
+            }
+            (*client, member.clone())
+        }))
     }
 
     /// Takes a member's place away.

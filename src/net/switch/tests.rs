@@ -431,3 +431,39 @@ fn who_does_not_listen_to_words_loses_its_place() {
     }
     drop(deaf);
 }
+
+#[test]
+fn a_member_is_called_otherwise_when_somebody_else_says_so() {
+    let switch = Running::new(subnets(24));
+    let (one, _) = switch.join("one");
+    let (two, _) = switch.join("two");
+    let rename = |from: &Seqpacket, id: &str, name: &str| {
+        let (id, name) = (id.to_owned(), name.to_owned());
+        say(from, &Word::Rename { id, name });
+    };
+    let visitor = switch.connect();
+    rename(&visitor, "one-id", "Uno");
+    assert_eq!(hear(&visitor), Word::All);
+    // Who was there hears of it, and who comes hears of nothing else.
+    for socket in [&two, &switch.join("three").0] {
+        let renamed = loop {
+            match hear(socket) {
+                Word::Came(member) if member.id == "one-id" && member.name != "one" => {
+                    break member;
+                }
+                Word::Came(_) => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(renamed.names, ["uno", "one-id"]);
+    }
+    rename(&visitor, "nobody", "x");
+    assert_eq!(hear(&visitor), Word::All);
+    rename(&visitor, "one-id", "");
+    assert!(matches!(hear(&visitor), Word::Refused { .. }));
+    // A member names nobody, and itself least of all: its connection ends.
+    rename(&one, "two-id", "one");
+    while next(&one).is_some() {}
+    say(&visitor, &Word::List);
+    assert!(matches!(hear(&visitor), Word::Came(member) if member.name == "two"));
+}
