@@ -16,6 +16,7 @@ mod network;
 pub mod networks;
 mod plugs;
 mod reached;
+mod rejoin;
 mod screen;
 pub mod setup;
 mod switch;
@@ -38,6 +39,7 @@ use husk_init::job::{Interface, Job, PROBE_PATH};
 use thiserror::Error;
 
 use life::{Life, Watch};
+use networks::Taken;
 use plugs::Plugs;
 use reached::{Guest, Reached};
 use screen::Screen;
@@ -191,6 +193,14 @@ pub enum Error {
         /// Which machine.
         machine: String,
     },
+    /// A machine that lost a place on a network cannot have it again.
+    #[error("the machine is without network `{network}`: its keeper {what}")]
+    Rejoin {
+        /// Which network.
+        network: String,
+        /// Why.
+        what: String,
+    },
     /// A machine that runs cannot be reached.
     #[error(transparent)]
     Files(#[from] files::Error),
@@ -285,7 +295,7 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
     let kernel = find_kernel(&spec, &store)?;
     let written = spec.disk.map(|len| life.disk(len)).transpose()?;
     timeline.end(Phase::Image);
-    let (net, attempts) = connect(&launched, &mut spec, life)?;
+    let (net, taken, attempts) = connect(&launched, &mut spec, life)?;
     let machine = VmSpec {
         name: spec.name.clone(),
         cpus: spec.cpus,
@@ -309,8 +319,9 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
         job: build_job(&spec, net.interface)?,
     };
     let (stdio, watch) = life.open(&spec)?;
-    let plugs = machine.network.as_ref().map(|_| launched.plugs());
-    let plugs = Plugs(plugs.transpose()?);
+    let way = machine.network.as_ref().map(|_| launched.plugs());
+    let way = way.transpose()?;
+    let plugs = way.map_or_else(Plugs::default, |way| Plugs::new(way, taken));
     watch.publish(net.published, net.seats);
     let started = watch.clone();
     let (asker, asked) = vmm::prepare(move || started.start());
@@ -345,16 +356,16 @@ fn connect(
     launched: &vmm::Launched,
     spec: &mut RunSpec,
     life: &Life,
-) -> Result<(network::Found, Option<File>), Error> {
+) -> Result<(network::Found, Taken, Option<File>), Error> {
     let taken = networks::reserve(&spec.networking.joinings)?.take(life.id(), &spec.name)?;
     launched.plug(&taken.trunks)?;
-    let net = network::find(spec, taken.seats, life.id().short())?;
+    let net = network::find(spec, taken.seats.clone(), life.id().short())?;
     launched.listen(&net.doors)?;
     net.tap.iter().try_for_each(|tap| launched.wire(tap))?;
     let attempts = net.network.as_ref().map(|_| life.begin_attempts());
     let attempts = attempts.transpose()?;
     attempts.iter().try_for_each(|file| launched.note(file))?;
-    Ok((net, attempts))
+    Ok((net, taken, attempts))
 }
 
 /// The one that was asked for, or husk's own.
@@ -449,7 +460,8 @@ fn run_container(
 /// Lets others reach what runs, and looks after its health.
 fn greet(watch: &Watch, reached: Reached, plugs: Plugs, spec: &RunSpec) -> io::Result<()> {
     let reached = Arc::new(reached);
-    watch.listen(Arc::clone(&reached), plugs)?;
+    watch.listen(Arc::clone(&reached), plugs.clone())?;
+    rejoin::look_after(&plugs, watch)?;
     match spec.health.clone() {
         Some(check) => health::watch(check, &spec.process, reached, watch.clone()),
         None => Ok(()),

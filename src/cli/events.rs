@@ -263,7 +263,10 @@ mod tests {
         let rest = format!(" network connect {id} (container=cd34, name=web, type=switch)\n");
         assert!(line.ends_with(&rest), "{line}");
         let shown = for_templates(&network);
-        assert_eq!((&shown["Type"], &shown["ID"]), (&json!("network"), &json!("")));
+        assert_eq!(
+            (&shown["Type"], &shown["ID"]),
+            (&json!("network"), &json!(""))
+        );
         for (text, of_network, of_machine) in [
             ("type=network", true, false),
             ("type=container", false, true),

@@ -12,6 +12,7 @@ use husk_init::job::Size;
 use super::life::Watch;
 use super::plugs::Plugs;
 use super::reached::Reached;
+use super::rejoin::look_after;
 use crate::container;
 use crate::machines::{Attend, Caller, Reply, Request};
 use crate::sessions::{Answer, Refusal, SessionId, Stdio};
@@ -108,9 +109,11 @@ impl Callers {
         let Ok([trunk]) = <[OwnedFd; 1]>::try_from(files) else {
             return refuse("wants a connection to a switch");
         };
-        match self.plugs.join(seat.clone(), &trunk) {
+        match self.plugs.join(seat.clone(), trunk) {
             Ok(()) => {
                 self.watch.note_join(seat);
+                // Nobody looks after it then: what its switch's end takes is gone.
+                let _unwatched = look_after(&self.plugs, &self.watch);
                 Reply::Done
             }
             Err(why) => refuse(&why),

@@ -21,8 +21,8 @@ use super::reached::Reached;
 use super::{Error, Outcome, embedded};
 use crate::image::{Image, write_blank};
 use crate::machines::{
-    Audience, Control, Folder, Health, Held, Id, Log, Machines, Record, Resolved, State, Status,
-    Stream,
+    Audience, Control, Folder, Health, Held, Id, Log, Machine, Machines, Record, Resolved, State,
+    Status, Stream,
 };
 use crate::spec::sentence::sentence;
 use crate::spec::{Published, Restart, RunRequest, RunSpec, Seat, Signal, Update, Written, time};
@@ -72,6 +72,7 @@ struct Watched {
     outputs: Mutex<Vec<(Stream, PipeReader)>>,
     writers: Mutex<Vec<JoinHandle<()>>>,
     reporter: Mutex<Reporter>,
+    plugs: Mutex<Plugs>,
 }
 
 impl Life {
@@ -174,6 +175,7 @@ impl Life {
             outputs: Mutex::new(outputs),
             writers: Mutex::default(),
             reporter: Mutex::new(reporter),
+            plugs: Mutex::default(),
         }));
         self.watch = Some(watch.clone());
         Ok((stdio, watch))
@@ -264,14 +266,24 @@ fn describe_end(state: &mut State, result: &Result<Outcome, Error>, ran: bool) -
 impl Watch {
     /// Notes which ports of the host's lead to the machine, and where it is on networks.
     pub fn publish(&self, ports: Vec<Published>, seats: Vec<Seat>) {
-        seats.iter().for_each(|seat| self.note_network("connect", seat));
+        seats
+            .iter()
+            .for_each(|seat| self.note_network("connect", seat));
         let mut state = lock(&self.0.state);
         state.ports = ports;
         state.seats = seats;
     }
 
+    /// What is known of the machine by now.
+    pub(super) fn machine(&self) -> Result<Machine, Error> {
+        let id = &self.0.record.id;
+        let found = self.0.machines.machine(id)?;
+        found.ok_or(Error::Unregistered)
+    }
+
     /// Makes the machine reachable.
     pub fn listen(&self, reached: Arc<Reached>, plugs: Plugs) -> io::Result<()> {
+        *lock(&self.0.plugs) = plugs.clone();
         let control = Control::open(&self.0.folder)?;
         let audience = control.serve(Callers::new(self.clone(), reached, plugs))?;
         *lock(&self.0.audience) = Some(audience);
@@ -393,8 +405,19 @@ impl Watch {
         });
     }
 
+    /// It has a place on a network again, which it had lost.
+    pub(super) fn note_return(&self, seat: Seat) {
+        self.note_network("connect", &seat);
+        self.change(|state| {
+            let mut seats = state.seats.iter_mut();
+            if let Some(lost) = seats.find(|lost| lost.network == seat.network) {
+                *lost = seat;
+            }
+        });
+    }
+
     /// Writes down what happened to a network because of the machine.
-    fn note_network(&self, action: &str, seat: &Seat) {
+    pub(super) fn note_network(&self, action: &str, seat: &Seat) {
         let network = (&*seat.id, &*seat.network);
         let Watched {
             machines, record, ..
@@ -413,6 +436,7 @@ impl Watch {
 
     /// Waits until the log has everything; gives the state so far.
     fn finish(&self) -> State {
+        lock(&self.0.plugs).leave_all();
         lock(&self.0.outputs).clear();
         for writer in mem::take(&mut *lock(&self.0.writers)) {
             // A panic there has been told already.

@@ -62,7 +62,7 @@ pub struct Outside {
 pub struct Joined {
     /// Where its ports are.
     pub published: Vec<Published>,
-    /// Its places on networks.
+    /// Its places on networks, for who asks.
     pub seats: Vec<Seat>,
     /// What the workload tries to reach.
     pub attempts: Option<File>,
@@ -119,13 +119,13 @@ impl Outside {
                 self.far_end.plug(&taken.trunks)?;
                 let network = describe(spec, &taken.seats);
                 self.far_end.begin(&tap, network, &self.doors)?;
-                let plugs = Plugs(Some(self.far_end.plugs()?));
+                let way = self.far_end.plugs()?;
                 entered.network = Some(self.far_end);
                 Ok(Joined {
                     published: self.published,
-                    seats: taken.seats,
+                    seats: taken.seats.clone(),
                     attempts: Some(attempts),
-                    plugs,
+                    plugs: Plugs::new(way, taken),
                 })
             }
             Err(error) if !spec.networking.asked => {

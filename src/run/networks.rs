@@ -122,6 +122,24 @@ impl Reserved {
     }
 }
 
+/// A place for a machine that has lost its own, on the switch that is there now.
+pub fn rejoin(id: &Id, name: &str, joining: Joining) -> Result<(Seat, OwnedFd), Error> {
+    let door = networks()?.enter(&joining.network)?;
+    let broken = |source| Error::Switch {
+        network: joining.network.clone(),
+        source,
+    };
+    let socket = switch::connect(&door).map_err(broken)?;
+    let socket = socket.ok_or_else(|| broken(io::ErrorKind::NotFound.into()))?;
+    let record = door.record.clone();
+    drop(door);
+    let taken = Reserved(vec![(record, joining.clone(), socket)]).take(id, name)?;
+    let mut places = taken.seats.into_iter().zip(taken.trunks);
+    places
+        .next()
+        .ok_or_else(|| broken(io::ErrorKind::NotFound.into()))
+}
+
 /// Has a machine be on one more network, now if it runs, and from each start on.
 pub fn connect(machine: &mut Machine, joining: Joining) -> Result<(), Error> {
     let record = networks()?.find(&joining.network)?;
@@ -201,7 +219,7 @@ pub fn disconnect(machine: &mut Machine, network: &str, force: bool) -> Result<(
 }
 
 /// Has a machine that runs take addresses, or give them up.
-fn address(machine: &mut Machine, add: bool, addresses: Vec<Addresses>) -> Result<(), Error> {
+pub fn address(machine: &mut Machine, add: bool, addresses: Vec<Addresses>) -> Result<(), Error> {
     let (_nobody, nothing) = io::pipe()?;
     let order = Order::Addresses { add, addresses };
     let archiver = Archiver::begin(machine, &order, None, nothing.into())?;

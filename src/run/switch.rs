@@ -10,14 +10,15 @@
 //!
 //! It belongs to no machine, so it has a session of its own and nobody's streams. When nobody is connected any more it
 //! takes the lock, so that nobody is about to be, looks once more, and ends; the caretaker has the same lock. A switch
-//! that is killed leaves the machines without this network, and the socket is removed all the same; the next machine
-//! starts another one.
+//! that is killed is started again by its caretaker, at the same socket, and the machines come back by themselves
+//! ([`super::rejoin`]). Where that does not help, or the caretaker was killed too, the next machine starts another one.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, statat, unlinkat};
@@ -28,7 +29,7 @@ use rustix::thread::set_name;
 use crate::container::confine_switch;
 use crate::net::switch::Switch;
 use crate::networks::{Door, LOCK, SWITCH};
-use crate::spec::Subnets;
+use crate::spec::{Backoff, Subnets};
 use crate::sys::fork::{fork, keep_only};
 use crate::sys::limits::raise_open_files;
 use crate::sys::seqpacket::{Listener, Message, Seqpacket};
@@ -41,6 +42,9 @@ const SWITCH_NAME: &str = "husk-switch";
 
 /// How long it waits for the first to come.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// So often in a row it is started, where it does not live for long.
+const MOST_STARTS: u32 = 10;
 
 /// How long it waits while somebody has the lock.
 const BETWEEN: Duration = Duration::from_millis(20);
@@ -124,18 +128,32 @@ fn obey() -> io::Result<()> {
     Ok(())
 }
 
-/// Has a switch for a child, and removes its socket after it.
+/// Has a switch for a child, and another one where that is killed; removes the socket after the last.
 fn take_care(listener: OwnedFd, folder: &OwnedFd, subnets: Subnets) -> io::Result<()> {
     set_name(c"husk-caretaker")?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let lock = File::from(openat(folder, LOCK, flags, Mode::empty())?);
     let ours = statat(folder, SWITCH, AtFlags::empty())?.st_ino;
-    let switch = fork(|| {
-        let listener = listener.try_clone();
-        listener.is_ok_and(|listener| switch(listener.into(), &lock, subnets).is_ok())
-    })?;
+    let (mut backoff, mut left) = (Backoff::default(), MOST_STARTS);
+    while left > 0 {
+        let begun = Instant::now();
+        let switch = fork(|| {
+            let listener = listener.try_clone();
+            listener.is_ok_and(|listener| switch(listener.into(), &lock, subnets).is_ok())
+        })?;
+        if switch.wait()? {
+            break;
+        }
+        // The lock is ours as well as the dead one's.
+        flock(&lock, FlockOperation::Unlock)?;
+        let lasted = begun.elapsed();
+        left = match lasted >= Backoff::STEADY {
+            true => MOST_STARTS,
+            false => left - 1,
+        };
+        sleep(backoff.next(lasted));
+    }
     drop(listener);
-    let _however_it_ended = switch.wait();
     // Ours already, unless it was killed: the switch has the same.
     flock(&lock, FlockOperation::LockExclusive)?;
     match statat(folder, SWITCH, AtFlags::empty()) {

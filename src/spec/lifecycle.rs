@@ -109,7 +109,7 @@ impl Backoff {
     const FIRST: Duration = Duration::from_millis(100);
     const MOST: Duration = Duration::from_secs(60);
     /// Who was up for as long as this begins anew.
-    const STEADY: Duration = Duration::from_secs(10);
+    pub const STEADY: Duration = Duration::from_secs(10);
 
     /// The wait after a run that lasted `lasted`.
     pub fn next(&mut self, lasted: Duration) -> Duration {

@@ -2,11 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::husk::{Husk, WALLS, gives_containers_a_network};
-use crate::together::{make, nothing_is_left, start, until, with_network};
+use crate::husk::{Husk, WALLS, Wall, gives_containers_a_network};
+use crate::together::{
+    address_of, inspect, kill, make, nothing_is_left, start, switches, until, with_network,
+};
 
 const WAIT: &str = "while :; do sleep 1; done";
 
@@ -184,4 +188,89 @@ fn a_machine_that_is_renamed_is_found_by_its_new_name() {
         husk.say(&["rm", "-f", "Uno", "dos"]);
         nothing_is_left(&husk, "back");
     }
+}
+
+/// The switch's process.
+fn switch(husk: &Husk) -> Option<u32> {
+    let mut all = switches(husk).into_iter();
+    all.find(|(_, name)| name == "husk-switch")
+        .map(|(pid, _)| pid)
+}
+
+#[test]
+fn machines_whose_switch_is_killed_are_together_again_by_themselves() {
+    if !gives_containers_a_network() {
+        return;
+    }
+    for wall in WALLS {
+        let husk = with_network("back", &[]);
+        start(&husk, &["--name", "two", "--network", "back"], WAIT);
+        let husk = husk.behind(wall);
+        start(&husk, &["--name", "one"], WAIT);
+        // One joined when it was made, the other while it ran.
+        assert_eq!(husk.say(&["network", "connect", "back", "one"]).status, 0);
+        let places = ["one", "two"].map(|name| address_of(&husk, name, "back"));
+        assert!(pings(&husk, "two", "one"), "{wall:?}");
+        for _ in 0..2 {
+            let killed = switch(&husk);
+            kill(&husk, "husk-switch");
+            let begun = Instant::now();
+            while switch(&husk).is_none_or(|now| Some(now) == killed) {
+                assert!(
+                    begun.elapsed() < Duration::from_secs(20),
+                    "nobody started another one"
+                );
+                sleep(Duration::from_millis(20));
+            }
+            until(&husk, &["exec", "two", "ping", "-c", "1", "-W", "5", "one"]);
+            until(&husk, &["exec", "one", "ping", "-c", "1", "-W", "5", "two"]);
+        }
+        let now = ["one", "two"].map(|name| address_of(&husk, name, "back"));
+        assert_eq!(now, places, "{wall:?}: each has its own address");
+        // What has left is not brought back.
+        assert_eq!(
+            husk.say(&["network", "disconnect", "back", "one"]).status,
+            0
+        );
+        kill(&husk, "husk-switch");
+        sleep(Duration::from_secs(2));
+        assert!(!pings(&husk, "two", "one"), "{wall:?}");
+        assert_eq!(
+            inspect(&husk, "one", "{{json .NetworkSettings.Networks}}"),
+            "{}"
+        );
+        husk.say(&["rm", "-f", "one", "two"]);
+        nothing_is_left(&husk, "back");
+    }
+}
+
+#[test]
+fn who_comes_back_too_late_has_another_address() {
+    if !gives_containers_a_network() {
+        return;
+    }
+    let husk = with_network("back", &[]);
+    start(&husk, &["--name", "one", "--network", "back"], WAIT);
+    let first = address_of(&husk, "one", "back");
+    // Nobody is there to start a switch, and so the next one does, and takes the first address.
+    kill(&husk, "husk-caretaker");
+    kill(&husk, "husk-switch");
+    start(&husk, &["--name", "two", "--network", "back"], WAIT);
+    until(&husk, &["exec", "two", "ping", "-c", "1", "-W", "5", "one"]);
+    until(&husk, &["exec", "one", "ping", "-c", "1", "-W", "5", "two"]);
+    let (one, two) = (
+        address_of(&husk, "one", "back"),
+        address_of(&husk, "two", "back"),
+    );
+    assert_ne!(one, two);
+    if two == first {
+        let shown = husk
+            .say(&["exec", "one", "ip", "addr", "show", "eth0"])
+            .out();
+        assert!(
+            shown.contains(&one) && !shown.contains(&format!("{first}/")),
+            "{shown}"
+        );
+    }
+    husk.behind(Wall::Vm).say(&["rm", "-f", "one", "two"]);
 }

@@ -38,14 +38,14 @@ pub fn start(husk: &Husk, flags: &[&str], script: &str) {
 }
 
 /// What `template` shows of a machine.
-fn inspect(husk: &Husk, name: &str, template: &str) -> String {
+pub fn inspect(husk: &Husk, name: &str, template: &str) -> String {
     husk.say(&["inspect", "-f", template, name])
         .out()
         .trim()
         .to_owned()
 }
 
-fn address_of(husk: &Husk, machine: &str, network: &str) -> String {
+pub fn address_of(husk: &Husk, machine: &str, network: &str) -> String {
     let template = format!("{{{{.NetworkSettings.Networks.{network}.IPAddress}}}}");
     inspect(husk, machine, &template)
 }
@@ -80,7 +80,7 @@ pub fn until(husk: &Husk, args: &[&str]) -> String {
 }
 
 /// Processes that have a file of this store's networks open, by name.
-fn switches(husk: &Husk) -> Vec<(u32, String)> {
+pub fn switches(husk: &Husk) -> Vec<(u32, String)> {
     let networks = husk.home().join("networks");
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -104,7 +104,7 @@ fn switches(husk: &Husk) -> Vec<(u32, String)> {
     found
 }
 
-fn socket(husk: &Husk, network: &str) -> PathBuf {
+pub fn socket(husk: &Husk, network: &str) -> PathBuf {
     husk.home().join("networks").join(network).join("switch")
 }
 
@@ -526,16 +526,24 @@ fn whoever_is_killed_leaves_nothing_and_the_next_one_finds_a_switch() {
         filter.contains("Seccomp:\t2") && filter.contains("CapEff:\t0000000000000000"),
         "{filter}"
     );
-    let pid = rustix::process::Pid::from_raw(i32::try_from(switch).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    nothing_is_left(&husk, "back");
+    // Both are killed: nobody starts it again, and the socket is left.
+    for name in ["husk-caretaker", "husk-switch"] {
+        kill(&husk, name);
+    }
     goes_on_without(&husk, wait);
     husk.say(&["rm", "-f", "one", "two", "three"]);
     nothing_is_left(&husk, "back");
 }
 
-/// A machine whose switch was killed goes on, without the network; the next ones have one again, and it has, when it is
-/// connected anew or starts again.
+/// Kills the process of a network that is called so.
+pub fn kill(husk: &Husk, name: &str) {
+    let all = switches(husk);
+    let (pid, _) = all.iter().find(|(_, other)| other == name).unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+/// A machine whose switch was killed goes on, without the network; the next ones have one again, and then it has, too.
 fn goes_on_without(husk: &Husk, wait: &str) {
     assert_eq!(husk.say(&["exec", "one", "echo", "alive"]).out(), "alive\n");
     for name in ["two", "three"] {
@@ -543,6 +551,7 @@ fn goes_on_without(husk: &Husk, wait: &str) {
     }
     let ping = |from, to| until(husk, &["exec", from, "ping", "-c", "1", "-W", "5", to]);
     ping("two", "three");
+    ping("two", "one");
     for verb in ["disconnect", "connect"] {
         assert_eq!(husk.say(&["network", verb, "back", "one"]).status, 0);
     }
