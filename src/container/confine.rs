@@ -15,7 +15,7 @@ const CALLS: [(&str, &str); 5] = [
     ),
     (
         "connections, as they come and go",
-        "connect bind listen accept4 shutdown getsockopt setsockopt getsockname getpeername close fcntl",
+        "connect bind listen accept4 socketpair shutdown getsockopt setsockopt getsockname getpeername close fcntl",
     ),
     (
         "waiting",

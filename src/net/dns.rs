@@ -1,10 +1,12 @@
 //! Names: what the host's /etc/hosts says, and for the rest the host's own resolvers, wherever they listen.
 //!
 //! Queries are passed on as they are, and so are answers: this is no resolver, only the way to one (RFC 5625). Where
-//! the policy speaks of names, a question goes on alone, and an answer is looked at before the guest is told.
+//! the policy speaks of names, a question goes on alone, and an answer is looked at before the guest is told. By TCP it is the
+//! same ([`stream`]).
 
 mod hosts;
 pub mod message;
+pub mod stream;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -52,8 +54,13 @@ impl Names {
         self.servers[self.preferred % self.servers.len()]
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.servers.len()
+    }
+
     /// That one does not answer: the next one.
-    fn give_up_server(&mut self) {
+    pub fn give_up_server(&mut self) {
         self.preferred = (self.preferred + 1) % self.servers.len();
     }
 
@@ -98,7 +105,7 @@ pub struct Judges<'a> {
 impl Judges<'_> {
     /// What a resolver's answer is for the guest: `message` itself, or else another one, or nothing. The policy learns
     /// which addresses the name has.
-    fn admit(&mut self, message: &mut [u8]) -> Option<Vec<u8>> {
+    pub fn admit(&mut self, message: &mut [u8]) -> Option<Vec<u8>> {
         let guards = self.policy.guards_names();
         let Some((question, records)) = message::parse_response(message) else {
             // Nothing that anybody could be sure of.
@@ -118,10 +125,6 @@ impl Judges<'_> {
         }
         if guards {
             message::shorten(message, &records, LONGEST_TTL);
-            if !records.is_empty() {
-                // By TCP nobody is asked, where names are guarded.
-                message::call_whole(message);
-            }
         }
         None
     }

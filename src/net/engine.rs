@@ -3,6 +3,7 @@
 mod arrivals;
 mod departures;
 mod metering;
+mod name_streams;
 mod names;
 mod refusals;
 mod trunks;
@@ -16,6 +17,7 @@ use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::attempts::{Attempts, Line, Tried};
@@ -32,7 +34,7 @@ use super::trunk::Trunk;
 use super::wire::{
     self, Addressed, IPV4_LEN, IPV6_LEN, Mac, Parsed, Refusal, TCP_LEN, Tcp, icmp_type,
 };
-use crate::spec::{Carrier, EgressPolicy, NetLimits, Verdict, Why};
+use crate::spec::{EgressPolicy, NetLimits, Verdict, Why};
 
 /// Answers that belong to no flow and wait for the guest; what comes then is lost, as on a cable.
 const MOST_REPLIES: usize = 256;
@@ -60,6 +62,9 @@ pub struct Setup {
     pub attempts: Option<File>,
     /// Networks that it is on.
     pub trunks: Vec<Trunk>,
+    /// Has what comes to the gateway's port for names by TCP go to the resolver unread: for tests of connections, whose far end is
+    /// then on this host.
+    pub names_pass: bool,
 }
 
 /// A user-mode network.
@@ -84,6 +89,10 @@ pub struct Network {
     /// Conversations that wait until more may flow, either way.
     short: [Vec<Id>; 2],
     names: Names,
+    /// Counts the connections for queries.
+    name_streams: Arc<()>,
+    /// Whether those are the resolver's business alone.
+    names_pass: bool,
     poller: Poller,
     flows: Flows,
     most_flows: usize,
@@ -151,6 +160,8 @@ impl Network {
             short: [const { Vec::new() }; 2],
             attempts: Attempts::new(setup.attempts),
             names: Names::new(setup.servers, setup.hosts),
+            name_streams: Arc::default(),
+            names_pass: setup.names_pass,
             poller: Poller::new()?,
             flows: Flows::default(),
             // Half of the files are for everything else.
@@ -222,9 +233,7 @@ impl Network {
     /// Where the guest's packets to `peer` go, if anywhere, and the line of that, if it is written down.
     fn reach(&mut self, key: &Key, now: Instant) -> Result<Way, Barred> {
         if self.plan.is_gateway(key.peer.ip()) {
-            // Where names are guarded, nobody asks for them by streams, into which nobody looks.
-            let is_open = key.carrier == Carrier::Udp || !self.policy.guards_names();
-            if key.peer.port() != DNS_PORT || !is_open {
+            if key.peer.port() != DNS_PORT {
                 return Err(Barred::By(Refusal::Port));
             }
             return match self.make_room(now) {
@@ -287,7 +296,10 @@ impl Network {
     fn expire(&mut self, id: Id, now: Instant) {
         match self.flows.get(id).map(|flow| &mut flow.kind) {
             Some(Kind::Tcp(tcp)) => {
-                tcp.expire(now);
+                if tcp.deadline().is_some_and(|deadline| deadline <= now) {
+                    tcp.expire(now);
+                }
+                self.serve_names(id, now);
                 self.line_up(id);
                 self.flows.arm(id);
             }
@@ -394,7 +406,10 @@ impl Peer for Network {
                 }
                 let id = Id::from_token(ready.token);
                 match self.flows.get(id).map(|flow| &mut flow.kind) {
-                    Some(Kind::Tcp(tcp)) => tcp.wake(ready.readable, ready.writable),
+                    Some(Kind::Tcp(tcp)) => {
+                        tcp.wake(ready.readable, ready.writable);
+                        self.serve_names(id, now);
+                    }
                     Some(Kind::Udp(udp)) => udp.wake(ready.readable),
                     Some(Kind::Dns(dns)) => dns.udp.wake(ready.readable),
                     Some(Kind::Echo(echo)) => echo.socket.wake(ready.readable),

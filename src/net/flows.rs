@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::attempts::Line;
 use super::dns::DnsFlow;
+use super::dns::stream::NameStream;
 use super::echo::EchoFlow;
 use super::engine::Visit;
 use super::tcp::TcpFlow;
@@ -100,6 +101,8 @@ pub struct Flow {
     pub line: Option<Line>,
     /// What it is.
     pub kind: Kind,
+    /// What answers, of a connection for queries.
+    pub names: Option<Box<NameStream>>,
     /// What has gone over it since somebody counted.
     pub moved: Moved,
     /// When anything was said last.
@@ -116,7 +119,10 @@ impl Flow {
     /// When something is to be done about it, whatever happens.
     fn deadline(&self) -> Option<Instant> {
         match &self.kind {
-            Kind::Tcp(tcp) => tcp.deadline(),
+            Kind::Tcp(tcp) => {
+                let names = self.names.as_ref().map(|names| names.deadline());
+                tcp.deadline().into_iter().chain(names).min()
+            }
             _ => Some(self.last + SILENCE),
         }
     }
@@ -166,6 +172,7 @@ impl Flows {
             mac,
             line,
             kind,
+            names: None,
             moved: Moved::default(),
             last: now,
             is_ready: false,

@@ -39,6 +39,7 @@ impl Setup {
             trunks: trunks
                 .map(|(seat, socket)| Trunk::new(seat, socket))
                 .collect(),
+            names_pass: false,
         })
     }
 }

@@ -167,6 +167,7 @@ fn when_all_places_are_taken_the_next_is_refused_and_datagrams_make_room() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let setup = Setup {
         servers: vec![listener.local_addr().unwrap()],
+        names_pass: true,
         ..Setup::default()
     };
     // Half of 8 files.

@@ -274,3 +274,28 @@ fn who_comes_back_too_late_has_another_address() {
     }
     husk.behind(Wall::Vm).say(&["rm", "-f", "one", "two"]);
 }
+
+#[test]
+fn names_of_machines_are_answered_by_tcp_too() {
+    if !gives_containers_a_network() {
+        return;
+    }
+    let husk = with_network("back", &[]);
+    start(&husk, &["--name", "db", "--network", "back"], WAIT);
+    let address = address_of(&husk, "db", "back").replace('.', " ");
+    // A query for `db` with its length before it, and the last four bytes of the answer; then its bits for an error.
+    let ask = "printf '\\0\\024\\022\\064\\001\\0\\0\\001\\0\\0\\0\\0\\0\\0\\002db\\0\\0\\001\\0\\001' | nc $(ip route | sed -n 's/default via \\([^ ]*\\) .*/\\1/p') 53 >/a; tail -c 4 /a | hexdump -e '4/1 \"%d \" \"\\n\"'";
+    let mut husk = husk;
+    for wall in WALLS {
+        husk = husk.behind(wall);
+        for flags in [&[][..], &["--egress", "allow:a.example"]] {
+            let words = ["run", "--rm", "--network", "back"];
+            let args = [&words, flags, &["busybox", "sh", "-c", ask]].concat();
+            let said = husk.say(&args);
+            let heard = said.out();
+            assert_eq!(heard.trim(), address, "{wall:?} {flags:?}: {}", said.stderr);
+        }
+    }
+    husk.say(&["rm", "-f", "db"]);
+    nothing_is_left(&husk, "back");
+}

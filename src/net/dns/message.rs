@@ -9,11 +9,10 @@ const QUESTION_TAIL: usize = 4;
 /// Bytes of a record's head behind its name: type, class, lifetime, and how long it is.
 const RECORD_HEAD: usize = 10;
 
-/// Bits of a header's third and fourth byte: a response; of who knows it at first hand; more was to be said; recursion was wanted; recursion is
+/// Bits of a header's third and fourth byte: a response; of who knows it at first hand; recursion was wanted; recursion is
 /// available.
 const RESPONSE: u8 = 0x80;
 const AUTHORITATIVE: u8 = 0x04;
-const TRUNCATED: u8 = 0x02;
 const WANTED: u8 = 0x01;
 const AVAILABLE: u8 = 0x80;
 
@@ -207,13 +206,6 @@ pub fn shorten(message: &mut [u8], records: &[Record], most: u32) {
     }
 }
 
-/// Says of a response that it is all there is.
-pub fn call_whole(message: &mut [u8]) {
-    if let Some(flags) = message.get_mut(2) {
-        *flags &= !TRUNCATED;
-    }
-}
-
 /// The record at `at`, and where it ends.
 fn parse_record(message: &[u8], at: usize) -> Option<(Record, usize)> {
     let (name, at) = parse_name(message, at)?;
@@ -353,9 +345,7 @@ pub mod tests {
                 ("cdn.example", Some(addresses[1]), 7200),
             ]
         );
-        message[2] |= TRUNCATED;
         shorten(&mut message, &records, 60);
-        call_whole(&mut message);
         let (_, records) = parse_response(&message).unwrap();
         assert!(records.iter().all(|record| record.ttl == 60));
         assert_eq!(message[2], RESPONSE | WANTED);

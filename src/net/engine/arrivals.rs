@@ -112,8 +112,15 @@ impl Network {
             }
             Err(Barred::By(why)) => return self.refuse(packet, why),
         };
-        let socket = match host::connect_tcp(target) {
-            Ok(socket) => socket,
+        let is_for_names = self.plan.is_gateway(key.peer.ip()) && !self.names_pass;
+        let opened = match is_for_names {
+            true => self
+                .open_names(now)
+                .map(|(socket, names)| (socket, Some(names))),
+            false => host::connect_tcp(target).map(|socket| (socket, None)),
+        };
+        let (socket, names) = match opened {
+            Ok(opened) => opened,
             Err(error) if meaning(&error) == Refusal::Port => {
                 return self.reset(packet, &key, segment);
             }
@@ -127,8 +134,10 @@ impl Network {
             line,
         };
         let begun = self.begin(flow, Kind::Tcp(Box::new(tcp)), now);
-        if begun.is_none() {
-            self.reset(packet, &key, segment);
+        match (begun, names) {
+            (None, _) => self.reset(packet, &key, segment),
+            (Some(id), Some(names)) => self.begin_names(id, names, now),
+            (Some(_), None) => {}
         }
     }
 

@@ -56,6 +56,7 @@ impl Guest {
     pub fn with_resolvers(servers: Vec<SocketAddr>) -> Self {
         let setup = Setup {
             servers,
+            names_pass: true,
             ..Setup::default()
         };
         Self::of(Network::new(setup, 1000).unwrap())

@@ -55,6 +55,7 @@ proptest! {
         let setup = Setup {
             // The only way out of here.
             servers: vec![listener.local_addr().unwrap()],
+            names_pass: true,
             ..Setup::default()
         };
         let mut guest = Guest::of(Network::new(setup, 100).unwrap());

@@ -16,6 +16,7 @@ fn connected(limits: NetLimits) -> (Guest, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let setup = Setup {
         servers: vec![listener.local_addr().unwrap()],
+        names_pass: true,
         limits,
         ..Setup::default()
     };

@@ -1,9 +1,11 @@
 //! Rules by name: what the guest is told by the resolver, and where it gets by that.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use super::guest::Guest;
+use super::guest::{Guest, Segment};
 use crate::net::dns::message::tests::{query, response};
 use crate::net::plan::{GATEWAY_V4, GATEWAY_V6};
 use crate::net::wire::{Body, flag, icmp_type};
@@ -76,10 +78,14 @@ fn without_a_rule_for_it_no_name_leaves_the_machine() {
                 assert_eq!(answer[..4], [0x12, 0x34, 0x81, 0x83], "{words} {name}");
             }
         }
-        // What is no question, and what nobody looks into.
+        // By TCP it is the same.
+        guest.connect();
+        let answer = ask_by_tcp(&mut guest, &query("b.example", A));
+        assert_eq!(answer[..4], [0x12, 0x34, 0x81, 0x83], "{words}");
+        // What is no question, either way: the connection ends.
         guest.datagram(GATEWAY_V4.into(), 53, b"something else, said by its bytes");
-        guest.segment(GATEWAY_V4.into(), 53, flag::SYN, (7, 0), &[]);
-        assert_eq!(guest.wait_segment().flags, flag::RST | flag::ACK);
+        guest.say(flag::PSH, b"\0\x0esomething else");
+        guest.until(|guest| (guest.hear(Segment::of)?.flags & flag::FIN != 0).then_some(()));
         resolver.set_nonblocking(true).unwrap();
         resolver.recv_from(&mut [0; 512]).unwrap_err();
     }
@@ -187,4 +193,87 @@ fn the_same_is_refused_in_both_versions_and_to_echo_requests() {
         let (answer, ..) = guest.wait(|packet| super::icmp(packet.body));
         assert!(answer != icmp_type::ECHO_REPLY);
     }
+}
+
+/// Says a query over the guest's connection; what it is answered.
+fn ask_by_tcp(guest: &mut Guest, query: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(query.len()).unwrap().to_be_bytes();
+    guest.say(flag::PSH, &[&len[..], query].concat());
+    let mut answer = guest.read(2);
+    let whole = 2 + usize::from(u16::from_be_bytes([answer[0], answer[1]]));
+    while answer.len() < whole {
+        answer.extend(guest.read(1));
+    }
+    answer.split_off(2)
+}
+
+/// The next message over a connection.
+fn hear_message(stream: &mut TcpStream) -> Vec<u8> {
+    let mut len = [0; 2];
+    stream.read_exact(&mut len).unwrap();
+    let mut message = vec![0; u16::from_be_bytes(len).into()];
+    stream.read_exact(&mut message).unwrap();
+    message
+}
+
+#[test]
+fn queries_by_tcp_are_answered_as_those_by_datagrams() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address: IpAddr = [203, 0, 113, 9].into();
+    let inside: IpAddr = [10, 1, 2, 3].into();
+    for (words, is_guarded) in [("any", false), ("allow:*.example:80/tcp", true)] {
+        // Nobody is at the first: the second is asked.
+        let nobody = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let setup = Setup {
+            egress: EgressPolicy::parse(&[words.to_owned()]).unwrap(),
+            servers: vec![nobody, listener.local_addr().unwrap()],
+            hosts: "192.0.2.9 here.example\n".to_owned(),
+            ..Setup::default()
+        };
+        let mut guest = Guest::of(Network::new(setup, 1000).unwrap());
+        let answers = listener.try_clone().unwrap();
+        let resolver = thread::spawn(move || {
+            for address in [address, inside] {
+                let (mut stream, _) = answers.accept().unwrap();
+                let asked = hear_message(&mut stream);
+                // More than any datagram has.
+                let mut told = response(&asked, "alias.example", &[address; 200], 60);
+                told[6..8].copy_from_slice(&201_u16.to_be_bytes());
+                let len = u16::try_from(told.len()).unwrap().to_be_bytes();
+                stream.write_all(&[&len[..], &told].concat()).unwrap();
+            }
+            // Its last one says nothing.
+            drop(answers.accept().unwrap());
+        });
+        guest.connect();
+        let own = ask_by_tcp(&mut guest, &query("here.example", A));
+        assert_eq!(own[own.len() - 4..], [192, 0, 2, 9], "{words}");
+        let answer = ask_by_tcp(&mut guest, &query("a.example", A));
+        assert!(answer.len() > 3000 && answer[3] & 15 == 0, "{words}");
+        let answer = ask_by_tcp(&mut guest, &query("b.example", A));
+        let code = if is_guarded { 5 } else { 0 };
+        assert_eq!(answer[3] & 15, code, "{words}: what leads inside");
+        // It fails, and so does everybody else: that is the answer.
+        let answer = ask_by_tcp(&mut guest, &query("c.example", A));
+        assert_eq!(answer[3] & 15, 2, "{words}");
+        resolver.join().unwrap();
+        guest.say(flag::FIN, &[]);
+        guest.until(|guest| (guest.hear(Segment::of)?.flags & flag::FIN != 0).then_some(()));
+    }
+}
+
+#[test]
+fn connections_for_queries_are_few_and_not_for_ever() {
+    let mut guest = Guest::alone();
+    for port in 0..64 {
+        guest.port = 5000 + port;
+        guest.segment(GATEWAY_V4.into(), 53, flag::SYN, (7, 0), &[]);
+        assert_eq!(guest.wait_own().flags, flag::SYN | flag::ACK, "{port}");
+    }
+    guest.port = 6000;
+    guest.segment(GATEWAY_V4.into(), 53, flag::SYN, (7, 0), &[]);
+    assert_eq!(guest.wait_own().flags, flag::RST | flag::ACK);
 }
