@@ -151,8 +151,13 @@ impl Guest {
                 memory: Some(memory),
                 ..
             } if *memory != self.memory => Err(format!(
-                "--memory: it has had {} since its start; for another size {REMEDY}",
-                show_size(self.memory)
+                "--memory: it has had {} since its start; for another size {REMEDY}{}",
+                show_size(self.memory),
+                // No bound: a guest in need takes it back.
+                match self.has_balloon && *memory < self.memory {
+                    true => ", or have it give back what it can spare, by --memory-reservation",
+                    false => "",
+                }
             )),
             Change {
                 reservation: Some(_),

@@ -69,6 +69,16 @@ fn what_a_machine_has_freed_is_the_hosts_again() {
     well(husk.say(&["update", "--memory-reservation", "64m", "one"]));
     let shown = husk.say(&["inspect", "-f", "{{.HostConfig.MemoryReservation}}", "one"]);
     assert_eq!(well(shown), "67108864\n");
+    // A bound that a guest in need gives up is none; what helps is said.
+    let said = husk.say(&["update", "-m", "128m", "--memory-reservation", "32m", "one"]);
+    assert_eq!((said.status, said.stderr.lines().count()), (1, 1));
+    for word in [
+        "512 MiB since its start",
+        "husk stop",
+        "--memory-reservation",
+    ] {
+        assert!(said.stderr.contains(word), "{}", said.stderr);
+    }
     well(husk.say(&["rm", "-f", "one"]));
 }
 
