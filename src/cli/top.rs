@@ -24,7 +24,35 @@ pub struct Args {
     /// Name or ID
     #[arg(add = completion::running())]
     machine: String,
+    /// As of ps: -e, -f and their like, and -o COLUMNS, like -eo pid,user,args
+    #[arg(
+        value_name = "PS-OPTION",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    options: Vec<String>,
 }
+
+/// Columns by their names in ps, their titles, and where they stand in a row.
+const COLUMNS: [(&str, &str, usize); 17] = [
+    ("user", "USER", 0),
+    ("euser", "EUSER", 0),
+    ("pid", "PID", 1),
+    ("ppid", "PPID", 2),
+    ("c", "C", 3),
+    ("pcpu", "%CPU", 3),
+    ("%cpu", "%CPU", 3),
+    ("stime", "STIME", 4),
+    ("start_time", "START", 4),
+    ("tty", "TT", 5),
+    ("tt", "TT", 5),
+    ("tname", "TTY", 5),
+    ("time", "TIME", 6),
+    ("cputime", "TIME", 6),
+    ("cmd", "CMD", 7),
+    ("args", "COMMAND", 7),
+    ("command", "COMMAND", 7),
+];
 
 /// Docker's columns, which are those of `ps -ef`.
 const TITLES: [&str; 8] = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"];
@@ -40,6 +68,7 @@ const MONTHS: [&str; 12] = [
 
 /// Lists them.
 pub fn top(args: &Args) -> ExitStatus {
+    let columns = choose(&args.options)?;
     let mut machine = run::machines()?.find(&args.machine).map_err(refused)?;
     if !machine.kept {
         return Err(refused(machine.not_running()));
@@ -52,7 +81,7 @@ pub fn top(args: &Args) -> ExitStatus {
     archiver.end().map_err(failed)?;
     let list = reader.join().unwrap_or(Ok(Vec::new()))?;
     let now = time::now();
-    let mut rows = vec![TITLES.map(str::to_owned)];
+    let mut rows = vec![];
     for record in list
         .split(|byte| *byte == 0)
         .filter(|record| !record.is_empty())
@@ -64,12 +93,49 @@ pub fn top(args: &Args) -> ExitStatus {
         })?;
         rows.push(row(&one, now));
     }
-    let rows: Vec<Vec<_>> = rows
+    let titles = columns.iter().map(|(title, _)| *title).collect();
+    let shown = rows
         .iter()
-        .map(|row| row.iter().map(String::as_str).collect())
-        .collect();
-    say(&align(&rows))?;
+        .map(|row| columns.iter().map(|(_, at)| row[*at].as_str()).collect());
+    let lines: Vec<Vec<_>> = [titles].into_iter().chain(shown).collect();
+    say(&align(&lines))?;
     Ok(0)
+}
+
+/// The columns that ps would show by these options: their titles, and where they stand in a row. Which processes are listed is
+/// not to be chosen: all of the machine's are.
+fn choose(options: &[String]) -> Result<Vec<(&'static str, usize)>, Failure> {
+    let wrong = |text: String| Failure::new(text).with_status(REFUSED);
+    let mut chosen = Vec::new();
+    let mut words = options.iter();
+    while let Some(word) = words.next() {
+        let letters = word.trim_start_matches('-');
+        let (letters, list) = match letters.split_once('o') {
+            None => (letters, None),
+            Some((letters, "")) => (letters, words.next().map(String::as_str)),
+            Some((letters, list)) => (letters, Some(list)),
+        };
+        let asks_for_list = word.contains('o');
+        if letters.chars().any(|letter| !"eAafxw".contains(letter))
+            || asks_for_list != list.is_some()
+        {
+            return Err(wrong(format!(
+                "ps option `{word}`: there are -e, -A, -a, -f, -x, -w and -o COLUMNS"
+            )));
+        }
+        for name in list.into_iter().flat_map(|list| list.split(',')) {
+            let mut known = COLUMNS.iter();
+            let Some((_, title, at)) = known.find(|(known, ..)| *known == name) else {
+                let names = COLUMNS.map(|(name, ..)| name).join(", ");
+                return Err(wrong(format!("column `{name}`: there are {names}")));
+            };
+            chosen.push((*title, *at));
+        }
+    }
+    Ok(match chosen.is_empty() {
+        true => TITLES.into_iter().zip(0..).collect(),
+        false => chosen,
+    })
 }
 
 fn row(one: &Running, now: u64) -> [String; 8] {
@@ -120,6 +186,38 @@ fn clock(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_are_those_that_ps_would_show() {
+        let titles = |words: &[&str]| {
+            let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
+            let chosen = choose(&words).map_err(|failure| failure.to_string())?;
+            Ok::<_, String>(
+                chosen
+                    .into_iter()
+                    .map(|(title, _)| title)
+                    .collect::<Vec<_>>(),
+            )
+        };
+        for all in [&[][..], &["-ef"], &["ax"], &["-e", "-f"]] {
+            assert_eq!(titles(all).unwrap(), TITLES);
+        }
+        for some in [
+            &["-eo", "pid,args"][..],
+            &["-o", "pid", "-oargs"],
+            &["axo", "pid,args"],
+        ] {
+            assert_eq!(titles(some).unwrap(), ["PID", "COMMAND"], "{some:?}");
+        }
+        for (words, said) in [
+            (&["aux"][..], "`aux`"),
+            (&["-o"], "-o COLUMNS"),
+            (&["-o", "pid,rss"], "column `rss`: there are user"),
+        ] {
+            let why = titles(words).unwrap_err();
+            assert!(why.contains(said), "{why}");
+        }
+    }
 
     #[test]
     fn a_row_reads_as_that_of_ps() {

@@ -191,6 +191,18 @@ fn processes_by_their_numbers_in_it(machine: &Machine) {
         !table.contains("husk") && !table.contains("kthreadd"),
         "{table}"
     );
+    let chosen = machine.husk.say(&["top", "box", "-eo", "pid,args"]);
+    assert_eq!(chosen.status, 0, "{}", chosen.stderr);
+    let lines = chosen.out();
+    let titles: Vec<_> = lines.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(titles, ["PID", "COMMAND"]);
+    let first = lines.lines().nth(1).unwrap().split_whitespace().next();
+    assert!(first.unwrap().parse::<u32>().is_ok(), "{lines}");
+    for (options, word) in [(&["-o", "rss"][..], "`rss`"), (&["aux"], "`aux`")] {
+        let said = machine.husk.say(&[&["top", "box"], options].concat());
+        assert_eq!((said.status, said.stderr.lines().count()), (1, 1));
+        assert!(said.stderr.contains(word), "{}", said.stderr);
+    }
 }
 
 fn many_at_once(machine: &Machine) {
