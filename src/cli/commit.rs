@@ -31,6 +31,16 @@ pub struct Args {
     /// VOLUME, WORKDIR or STOPSIGNAL
     #[arg(short, long, value_name = "INSTRUCTION")]
     change: Vec<String>,
+    /// Halt the machine meanwhile: docker's default, and nothing that is done here; --pause=false says so
+    #[arg(
+        short,
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pause: Option<bool>,
     /// A message for the image's history
     #[arg(short, long)]
     message: Option<String>,
@@ -44,6 +54,11 @@ pub struct Args {
 /// Commits, and prints the image's ID.
 pub fn commit(args: Args) -> ExitStatus {
     let wrong = |text: String| Failure::new(text).with_status(REFUSED);
+    if args.pause == Some(true) {
+        let text = "--pause: what a machine has changed is read by a program in it, which would be halted too: end what writes \
+                    there first, and leave --pause away";
+        return Err(wrong(text.to_owned()));
+    }
     let mut machine = run::machines()?.find(&args.machine).map_err(refused)?;
     let name = args.name.map(|name| {
         Reference::parse(&name).ok_or_else(|| wrong(format!("`{name}` is no name of an image")))

@@ -92,6 +92,7 @@ fn changes_are_listed_and_become_an_image() {
         exports(&machine);
         machine.refuses(&["commit", "-c", "RUN ls", "box"], 1, &["RUN", "CMD"]);
         machine.refuses(&["commit", "box", "No:Name:x"], 1, &["No:Name:x"]);
+        machine.refuses(&["commit", "-p", "box", "x:1"], 1, &["--pause", "leave"]);
         machine.does(&["kill", "box"]);
         for verb in ["diff", "commit", "export"] {
             machine.refuses(&[verb, "box"], 1, &["box", "husk start box"]);
@@ -263,6 +264,6 @@ fn an_image_without_any_program_is_copied_from_and_to() {
             "{wall:?}: {diff}"
         );
         assert!(!diff.contains("husk"), "{wall:?}: {diff}");
-        machine.does(&["commit", "box", "more:1"]);
+        machine.does(&["commit", "--pause=false", "box", "more:1"]);
     }
 }
