@@ -1,9 +1,12 @@
 //! Bytes between a file and guest memory, without a copy in between.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+
+use super::memory::Mem;
 
 /// Most stretches of memory in one call (IOV_MAX of Linux).
 const MOST: usize = 1024;
@@ -34,42 +37,82 @@ pub fn write_at(
     transfer(libc::pwritev, mem, file, offset, stretches)
 }
 
-/// Reads once from where there is no offset and each read takes a whole message, into `stretches`; how many bytes the
-/// message had of what fits.
-pub fn read_once(
-    mem: &GuestMemoryMmap,
-    from: BorrowedFd<'_>,
-    stretches: &[(GuestAddress, usize)],
-) -> io::Result<usize> {
-    once(libc::readv, mem, from, stretches)
+/// Stretches of guest memory one behind another, for whole messages: where they are in this process is found out once,
+/// however often they are tried.
+pub struct Scatter {
+    mem: Mem,
+    vector: Vec<libc::iovec>,
+    /// Those before are used up.
+    first: usize,
 }
 
-/// Writes `stretches` once, as one message.
-pub fn write_once(
-    mem: &GuestMemoryMmap,
-    to: BorrowedFd<'_>,
-    stretches: &[(GuestAddress, usize)],
-) -> io::Result<usize> {
-    once(libc::writev, mem, to, stretches)
+// SAFETY: the addresses in it are of guest memory, which is mapped for all threads as long as `mem` lives.
+unsafe impl Send for Scatter {}
+
+impl Scatter {
+    /// None yet, of `mem`.
+    pub fn new(mem: Mem) -> Self {
+        Self {
+            mem,
+            vector: Vec::new(),
+            first: 0,
+        }
+    }
+
+    /// One more, behind the others; EFAULT where it is not in guest memory.
+    pub fn push(&mut self, address: GuestAddress, len: usize) -> io::Result<()> {
+        self.vector.push(entry(&self.mem, address, len)?);
+        Ok(())
+    }
+
+    /// Takes the first `count` away.
+    pub fn take_away(&mut self, count: usize) {
+        self.first = self.vector.len().min(self.first + count);
+        // Those behind move as seldom as there are as many before them.
+        if self.first * 2 >= self.vector.len() {
+            self.vector.drain(..self.first);
+            self.first = 0;
+        }
+    }
+
+    /// Takes all away.
+    pub fn clear(&mut self) {
+        self.vector.clear();
+        self.first = 0;
+    }
+
+    /// Reads one message into them; how many bytes it had of what fits.
+    pub fn read_once(&self, from: BorrowedFd<'_>) -> io::Result<usize> {
+        self.once(libc::readv, from)
+    }
+
+    /// Writes all of them as one message.
+    pub fn write_once(&self, to: BorrowedFd<'_>) -> io::Result<usize> {
+        self.once(libc::writev, to)
+    }
+
+    fn once(&self, call: Once, file: BorrowedFd<'_>) -> io::Result<usize> {
+        let rest = &self.vector[self.first..];
+        // More than the kernel takes is its error.
+        let count = libc::c_int::try_from(rest.len()).map_err(io::Error::other)?;
+        // SAFETY: each entry of the vector is a stretch of guest memory, which stays mapped as long as `mem`
+        // lives; whatever the guest does with it meanwhile, nobody holds a reference into it.
+        let moved = unsafe { call(file.as_raw_fd(), rest.as_ptr(), count) };
+        usize::try_from(moved).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+impl fmt::Debug for Scatter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.vector.len() - self.first;
+        f.debug_struct("Scatter")
+            .field("count", &count)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The call: `readv` or `writev`.
 type Once = unsafe extern "C" fn(libc::c_int, *const libc::iovec, libc::c_int) -> isize;
-
-fn once(
-    call: Once,
-    mem: &GuestMemoryMmap,
-    file: BorrowedFd<'_>,
-    stretches: &[(GuestAddress, usize)],
-) -> io::Result<usize> {
-    let (vector, _) = vector(mem, stretches)?;
-    // More than the kernel takes is its error.
-    let count = libc::c_int::try_from(vector.len()).map_err(io::Error::other)?;
-    // SAFETY: each entry of the vector is a stretch of guest memory, which stays mapped as long as `mem`
-    // lives; whatever the guest does with it meanwhile, nobody holds a reference into it.
-    let moved = unsafe { call(file.as_raw_fd(), vector.as_ptr(), count) };
-    usize::try_from(moved).map_err(|_| io::Error::last_os_error())
-}
 
 fn transfer(
     call: Call,
@@ -108,21 +151,27 @@ fn vector(
     let mut vector = Vec::with_capacity(stretches.len());
     let mut asked = 0;
     for (address, len) in stretches {
-        let slice = mem
-            .get_slice(*address, *len)
-            .map_err(|_| io::Error::from_raw_os_error(libc::EFAULT))?;
-        vector.push(libc::iovec {
-            iov_base: slice.ptr_guard_mut().as_ptr().cast(),
-            iov_len: *len,
-        });
+        vector.push(entry(mem, *address, *len)?);
         asked += len;
     }
     Ok((vector, asked))
 }
 
+/// Where a stretch is in this process.
+fn entry(mem: &GuestMemoryMmap, address: GuestAddress, len: usize) -> io::Result<libc::iovec> {
+    let slice = mem
+        .get_slice(address, len)
+        .map_err(|_| io::Error::from_raw_os_error(libc::EFAULT))?;
+    Ok(libc::iovec {
+        iov_base: slice.ptr_guard_mut().as_ptr().cast(),
+        iov_len: len,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
+    use std::os::unix::net::UnixDatagram;
 
     use vm_memory::Bytes;
 
@@ -146,5 +195,38 @@ mod tests {
         let far = [(GuestAddress(0), 1)];
         assert!(write_at(&mem, file.as_fd(), u64::MAX, &far).is_err());
         assert_eq!(read_at(&mem, file.as_fd(), 1 << 40, &far).unwrap(), 0);
+    }
+
+    #[test]
+    fn messages_go_into_what_is_not_used_up() {
+        let mem = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 0x4000)]).unwrap();
+        let mem = Mem::new(mem);
+        let (near, far) = UnixDatagram::pair().unwrap();
+        let mut scatter = Scatter::new(Mem::clone(&mem));
+        for place in 0..5 {
+            scatter.push(GuestAddress(place * 0x100), 3).unwrap();
+        }
+        let seen = |place| {
+            let mut seen = [0; 3];
+            mem.read_slice(&mut seen, GuestAddress(place)).unwrap();
+            seen
+        };
+        far.send(b"abcd").unwrap();
+        assert_eq!(scatter.read_once(near.as_fd()).unwrap(), 4);
+        assert_eq!((seen(0), seen(0x100)), (*b"abc", *b"d\0\0"));
+        scatter.take_away(2);
+        far.send(b"efgh").unwrap();
+        assert_eq!(scatter.read_once(near.as_fd()).unwrap(), 4);
+        assert_eq!((seen(0x200), seen(0x300)), (*b"efg", *b"h\0\0"));
+        scatter.take_away(2);
+        scatter.push(GuestAddress(0x200), 2).unwrap();
+        assert_eq!(scatter.write_once(near.as_fd()).unwrap(), 5);
+        let mut sent = [0; 9];
+        assert_eq!(far.recv(&mut sent).unwrap(), 5);
+        assert_eq!(&sent[..5], b"\0\0\0ef");
+        let refused = scatter.push(GuestAddress(0x3fff), 2).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EFAULT));
+        scatter.clear();
+        assert_eq!(scatter.write_once(near.as_fd()).unwrap(), 0);
     }
 }

@@ -1,6 +1,7 @@
 //! A virtual machine as KVM knows it: memory, interrupt chips, and the wires to its devices.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
 use std::sync::Arc;
 
 use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config, kvm_userspace_memory_region};
@@ -100,13 +101,15 @@ impl Vm {
     /// Lets a guest write of `value` to `address` wake `event` without an exit.
     pub fn wire_notification(
         &self,
-        event: &EventFd,
+        event: BorrowedFd<'_>,
         address: u64,
         value: u32,
     ) -> Result<(), Error> {
         let address = IoEventAddress::Mmio(address);
+        // SAFETY: the descriptor is open during this call, and not closed by it.
+        let event = ManuallyDrop::new(unsafe { EventFd::from_raw_fd(event.as_raw_fd()) });
         self.fd
-            .register_ioevent(event, &address, value)
+            .register_ioevent(&event, &address, value)
             .map_err(refused("KVM_IOEVENTFD"))
     }
 }

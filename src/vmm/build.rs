@@ -2,15 +2,16 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::RecvError;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::Mode;
 use rustix::process::umask;
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use vmm_sys_util::eventfd::EventFd;
 
 use super::error::{Error, no_event, no_thread};
 use super::machine::{Built, Machine, Patch, Wired, clone_event};
@@ -272,8 +273,8 @@ fn wire_ports(vm: &Vm, console: File, reset: &EventFd) -> Result<Bus, Error> {
     Ok(ports)
 }
 
-/// Gives each device a slot: registers on the bus, an interrupt, a notification per queue, and a
-/// word on the command line.
+/// Gives each device a slot: registers on the bus, an interrupt, a notification per queue, unless the device has one
+/// itself, and a word on the command line.
 fn wire_devices(
     vm: &Vm,
     mem: &Mem,
@@ -287,9 +288,15 @@ fn wire_devices(
         let transport = Transport::new(device, mem.clone(), vm.line(slot.gsi));
         let mut notifications = Vec::new();
         for queue in (0..).take(transport.queue_count()) {
-            let event = EventFd::new(EFD_NONBLOCK).map_err(no_event)?;
-            vm.wire_notification(&event, slot.address + QUEUE_NOTIFY, queue)?;
-            notifications.push(event);
+            let address = slot.address + QUEUE_NOTIFY;
+            if let Some(event) = transport.call(queue) {
+                vm.wire_notification(event, address, queue.into())?;
+                continue;
+            }
+            let event = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
+            let event = event.map_err(|errno| no_event(errno.into()))?;
+            vm.wire_notification(event.as_fd(), address, queue.into())?;
+            notifications.push((queue, event));
         }
         let transport = Arc::new(Mutex::new(transport));
         bus.insert(slot.address, slot.len, transport.clone());

@@ -3,11 +3,13 @@
 use std::convert::Infallible;
 use std::io;
 use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
+use rustix::io::read;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::error::{Error, no_event, no_thread};
@@ -62,8 +64,8 @@ pub enum Stopped {
 pub struct Wired {
     /// Its registers.
     pub transport: Arc<Mutex<Transport>>,
-    /// One event per queue.
-    pub notifications: Vec<EventFd>,
+    /// One event for each queue that it does not watch itself, by number.
+    pub notifications: Vec<(u16, OwnedFd)>,
 }
 
 impl Machine<Built> {
@@ -188,8 +190,8 @@ const SOURCE: u32 = u32::MAX;
 
 impl MutEventSubscriber for Wired {
     fn init(&mut self, ops: &mut EventOps) {
-        for (queue, event) in (0..).zip(&self.notifications) {
-            let events = Events::with_data(event, queue, EventSet::IN);
+        for (queue, event) in &self.notifications {
+            let events = Events::with_data(event, (*queue).into(), EventSet::IN);
             ops.add(events)
                 .expect("a new eventfd is not in the epoll yet");
         }
@@ -204,11 +206,11 @@ impl MutEventSubscriber for Wired {
         if events.data() == SOURCE {
             return lock(&self.transport).poll();
         }
-        let queue = usize::try_from(events.data()).unwrap_or(usize::MAX);
-        if let (Some(event), Ok(number)) = (self.notifications.get(queue), u16::try_from(queue)) {
+        let mut all = self.notifications.iter();
+        if let Some((queue, event)) = all.find(|(queue, _)| u32::from(*queue) == events.data()) {
             // Empty when another event was served first.
-            let _empty = event.read();
-            lock(&self.transport).notify(number);
+            let _empty = read(event, &mut [0; 8]);
+            lock(&self.transport).notify(*queue);
         }
     }
 }

@@ -178,6 +178,11 @@ pub trait Device: Send {
     fn activate(&mut self, active: Active, features: u64) -> io::Result<()>;
     /// Stops the device and gives back what it owned; `None` when it was not running.
     fn stop(&mut self) -> Option<Active>;
+    /// The event by which the driver calls for queue number `queue`, where the device watches it itself: it is not
+    /// notified then.
+    fn call(&self, _queue: u16) -> Option<BorrowedFd<'_>> {
+        None
+    }
     /// The driver has put buffers into queue number `queue`.
     fn notify(&mut self, queue: u16) -> io::Result<()>;
     /// A host descriptor that becomes readable when the device has work of the host's making.

@@ -93,6 +93,11 @@ impl Transport {
         self.device.queues().len()
     }
 
+    /// See [`Device::call`].
+    pub fn call(&self, queue: u16) -> Option<BorrowedFd<'_>> {
+        self.device.call(queue)
+    }
+
     /// The driver has put buffers into a queue.
     pub fn notify(&mut self, queue: u16) {
         if self.is_active() && usize::from(queue) < self.queue_count() {

@@ -9,6 +9,7 @@ use super::header::{self, HEADER_LEN};
 use super::wire::{F_CSUM, F_GUEST_CSUM, F_MRG_RXBUF, RECEIVE, TURN, Wire};
 use crate::devices::virtio::chain::{Chain, broken, total};
 use crate::devices::virtio::device::{Active, Cause};
+use crate::kvm::memory::Mem;
 use crate::net::{FRAME_LEN, Frame, Peer};
 
 /// Whether a frame has buffers.
@@ -120,7 +121,7 @@ impl Wire for Cable {
         F_CSUM | F_GUEST_CSUM | F_MRG_RXBUF
     }
 
-    fn begin(&mut self, features: u64) -> io::Result<()> {
+    fn begin(&mut self, features: u64, _mem: &Mem) -> io::Result<()> {
         self.finishes = features & F_GUEST_CSUM != 0;
         self.merges = features & F_MRG_RXBUF != 0;
         Ok(())
@@ -183,7 +184,7 @@ impl Wire for Cable {
         self.peer.source()
     }
 
-    fn poll(&mut self) -> io::Result<()> {
+    fn poll(&mut self, _is_readable: bool) -> io::Result<()> {
         self.peer.poll()
     }
 

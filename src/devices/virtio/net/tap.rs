@@ -5,19 +5,18 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::io::{Errno, read};
-use vm_memory::GuestAddress;
-
 use super::header::HEADER_LEN;
 use super::wire::{
     F_CSUM, F_GUEST_CSUM, F_GUEST_ECN, F_GUEST_TSO4, F_GUEST_TSO6, F_GUEST_USO4, F_GUEST_USO6,
     F_HOST_ECN, F_HOST_TSO4, F_HOST_TSO6, F_HOST_USO, F_MRG_RXBUF, RECEIVE, TURN, Wire,
 };
-use crate::devices::virtio::chain::{Chain, broken, length, total};
+use crate::devices::virtio::chain::{Chain, Segment, broken, length, total};
 use crate::devices::virtio::device::{Active, Cause};
-use crate::kvm::transfer;
+use crate::kvm::memory::Mem;
+use crate::kvm::transfer::Scatter;
 use crate::net::ETHERNET_LEN;
 use crate::sys::tun::{self, Offload};
+use rustix::io::{Errno, read};
 
 /// Most bytes of a frame with its header: a packet is as long as its length can say, and there may be a tag of a
 /// virtual LAN.
@@ -55,9 +54,19 @@ pub struct Tap {
     /// Bytes of a frame that waits for buffers, in `bytes`.
     held: Option<usize>,
     bytes: Vec<u8>,
+    /// Whether the kernel may have a frame.
+    has_more: bool,
     /// Whether the interface is gone.
     is_gone: bool,
-    stretches: Vec<(GuestAddress, usize)>,
+    /// Where the buffers of `room` are, and those of the frame that is sent; while a driver has begun.
+    places: Option<Places>,
+    used: Vec<(u16, usize)>,
+}
+
+#[derive(Debug)]
+struct Places {
+    room: Scatter,
+    sent: Scatter,
 }
 
 impl Tap {
@@ -76,8 +85,10 @@ impl Tap {
             space: 0,
             held: None,
             bytes: vec![0; MOST],
+            has_more: true,
             is_gone: false,
-            stretches: Vec::new(),
+            places: None,
+            used: Vec::new(),
         }
     }
 
@@ -92,6 +103,9 @@ impl Tap {
                 return Err(broken("a receive buffer without room for a header"));
             }
             self.space = self.space.saturating_add(more);
+            if let Some(places) = &mut self.places {
+                extend(&mut places.room, &chain.writable)?;
+            }
             self.room.push_back(chain);
         }
         Ok(())
@@ -101,7 +115,7 @@ impl Tap {
     /// none that fits yet.
     fn take(&mut self, active: &mut Active) -> io::Result<Option<usize>> {
         if self.held.is_none() && self.space >= MOST {
-            return self.take_directly(active);
+            return Ok(self.take_directly());
         }
         loop {
             let Some(len) = self.held.take().or_else(|| self.take_aside()) else {
@@ -120,25 +134,12 @@ impl Tap {
     }
 
     /// The next frame, straight into the driver's buffers: the longest would fit.
-    fn take_directly(&mut self, active: &Active) -> io::Result<Option<usize>> {
-        self.stretches.clear();
-        let (mut rest, stretches) = (MOST, &mut self.stretches);
-        for segment in self.room.iter().flat_map(|chain| &chain.writable) {
-            let len = length(*segment).min(rest);
-            stretches.push((segment.address, len));
-            rest -= len;
-            if rest == 0 {
-                break;
-            }
-        }
-        match transfer::read_once(&active.mem, self.tap.as_fd(), stretches) {
-            Ok(len) => Ok(Some(len)),
-            Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {
-                Err(broken("a buffer outside of memory"))
-            }
+    fn take_directly(&mut self) -> Option<usize> {
+        match self.places.as_ref()?.room.read_once(self.tap.as_fd()) {
+            Ok(len) => Some(len),
             Err(error) => {
                 self.note(error.raw_os_error());
-                Ok(None)
+                None
             }
         }
     }
@@ -158,6 +159,7 @@ impl Tap {
     fn note(&mut self, errno: Option<i32>) {
         let soon = [Errno::AGAIN, Errno::INTR].map(|errno| Some(errno.raw_os_error()));
         self.is_gone = !soon.contains(&errno);
+        self.has_more = false;
     }
 
     /// Copies the frame of `len` bytes that is aside into the buffers that were gathered.
@@ -174,23 +176,27 @@ impl Tap {
     /// Gives back the buffers that hold a frame of `len` bytes, all at once: the driver must see all or none of
     /// them. Whether it wants to be interrupted.
     fn deliver(&mut self, len: usize, active: &mut Active) -> io::Result<bool> {
-        let (mut rest, mut used) = (len, Vec::new());
-        let mut first = None;
+        let (mut rest, mut segments, mut first) = (len, 0, None);
+        self.used.clear();
         while rest > 0
             && let Some(chain) = self.room.pop_front()
         {
             let space = total(&chain.writable);
             let now = rest.min(space);
-            used.push((chain.head, now));
+            self.used.push((chain.head, now));
             rest -= now;
             self.space -= space;
+            segments += chain.writable.len();
             first.get_or_insert(chain);
         }
-        let buffers = u16::try_from(used.len()).map_err(|_| broken("too many buffers"))?;
+        if let Some(places) = &mut self.places {
+            places.room.take_away(segments);
+        }
+        let buffers = u16::try_from(self.used.len()).map_err(|_| broken("too many buffers"))?;
         if let Some(first) = first {
             first.write(&active.mem, NUM_BUFFERS, &buffers.to_le_bytes())?;
         }
-        active.give_back_together(RECEIVE, &used)
+        active.give_back_together(RECEIVE, &self.used)
     }
 }
 
@@ -199,7 +205,9 @@ impl Wire for Tap {
         self.features
     }
 
-    fn begin(&mut self, features: u64) -> io::Result<()> {
+    fn begin(&mut self, features: u64, mem: &Mem) -> io::Result<()> {
+        let [room, sent] = [mem, mem].map(|mem| Scatter::new(Mem::clone(mem)));
+        self.places = Some(Places { room, sent });
         self.merges = features & F_MRG_RXBUF != 0;
         let left = offload(features);
         if left != self.left {
@@ -209,7 +217,7 @@ impl Wire for Tap {
         Ok(())
     }
 
-    fn send(&mut self, chain: &Chain, active: &Active) -> io::Result<()> {
+    fn send(&mut self, chain: &Chain, _active: &Active) -> io::Result<()> {
         let len = total(&chain.readable);
         if len < HEADER_LEN {
             return Err(broken("a frame without its header"));
@@ -217,21 +225,17 @@ impl Wire for Tap {
         if len > MOST {
             return Ok(());
         }
-        self.stretches.clear();
-        let segments = chain.readable.iter();
-        self.stretches
-            .extend(segments.map(|segment| (segment.address, length(*segment))));
-        match transfer::write_once(&active.mem, self.tap.as_fd(), &self.stretches) {
-            Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {
-                Err(broken("a buffer outside of memory"))
-            }
-            _taken_or_lost => Ok(()),
+        if let Some(Places { sent, .. }) = &mut self.places {
+            sent.clear();
+            extend(sent, &chain.readable)?;
+            let _taken_or_lost = sent.write_once(self.tap.as_fd());
         }
+        Ok(())
     }
 
     fn receive(&mut self, active: &mut Active) -> io::Result<usize> {
         let (mut count, mut is_awaited) = (0, false);
-        while count < TURN && !self.is_gone {
+        while count < TURN && (self.has_more || self.is_stuck()) {
             self.gather(active)?;
             let Some(len) = self.take(active)? else {
                 break;
@@ -254,6 +258,9 @@ impl Wire for Tap {
             active.unpop(RECEIVE);
         }
         self.space = 0;
+        if let Some(places) = &mut self.places {
+            places.room.clear();
+        }
     }
 
     fn listens(&self) -> bool {
@@ -263,6 +270,19 @@ impl Wire for Tap {
     fn source(&self) -> BorrowedFd<'_> {
         self.tap.as_fd()
     }
+
+    fn poll(&mut self, is_readable: bool) -> io::Result<()> {
+        self.has_more = is_readable;
+        Ok(())
+    }
+}
+
+/// Behind `places`, those of `segments`.
+fn extend(places: &mut Scatter, segments: &[Segment]) -> io::Result<()> {
+    segments.iter().try_for_each(|segment| {
+        let pushed = places.push(segment.address, length(*segment));
+        pushed.map_err(|_| broken("a buffer outside of memory"))
+    })
 }
 
 /// What a driver with these features does with a frame, so that the kernel need not (5.1.3.1 has what needs what).

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::devices::virtio::chain::Chain;
 use crate::devices::virtio::device::Active;
+use crate::kvm::memory::Mem;
 
 /// Receive and transmit (virtio 1.2, 5.1.2).
 pub const RECEIVE: usize = 0;
@@ -36,8 +37,8 @@ pub const F_HOST_USO: u64 = 1 << 56;
 pub trait Wire: Send + 'static {
     /// Which features the driver may choose from.
     fn features(&self) -> u64;
-    /// The driver has chosen.
-    fn begin(&mut self, features: u64) -> io::Result<()>;
+    /// The driver has chosen; its buffers are in `mem`.
+    fn begin(&mut self, features: u64, mem: &Mem) -> io::Result<()>;
     /// Takes one frame that the driver sends. What no network takes is lost, as on any.
     fn send(&mut self, chain: &Chain, active: &Active) -> io::Result<()>;
     /// Gives the driver what the other end has, a [`TURN`] at most; how many frames.
@@ -52,10 +53,8 @@ pub trait Wire: Send + 'static {
     }
     /// Readable when the other end has something.
     fn source(&self) -> BorrowedFd<'_>;
-    /// Takes what the other end has; never waits.
-    fn poll(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    /// Takes what the other end has, or notes whether that [is readable](Wire::source); never waits.
+    fn poll(&mut self, is_readable: bool) -> io::Result<()>;
     /// How long to wait for [`Wire::source`] before [`Wire::poll`] has something to do all the same.
     fn patience(&self) -> Option<Duration> {
         None
