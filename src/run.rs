@@ -275,12 +275,17 @@ fn run_once(
         .flatten()
         .try_for_each(|list| affinity::bind(&list))?;
     match request.wall.clone() {
-        Wall::Vm => run_machine(reference, request, life),
+        Wall::Vm => run_machine(reference, request, life, tell),
         Wall::Container(runtime) => run_container(reference, request, runtime, life, tell),
     }
 }
 
-fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<Outcome, Error> {
+fn run_machine(
+    reference: &str,
+    request: RunRequest,
+    life: &mut Life,
+    tell: impl FnMut(&Missing),
+) -> Result<Outcome, Error> {
     let mut timeline = Timeline::start();
     // KVM takes its time to make a VM: the image is found meanwhile.
     let launched = vmm::launch()?;
@@ -296,6 +301,7 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
     let written = spec.disk.map(|len| life.disk(len)).transpose()?;
     timeline.end(Phase::Image);
     let (net, taken, attempts) = connect(&launched, &mut spec, life)?;
+    net.missing.iter().for_each(tell);
     let machine = VmSpec {
         name: spec.name.clone(),
         cpus: spec.cpus,
@@ -334,7 +340,8 @@ fn run_machine(reference: &str, request: RunRequest, life: &mut Life) -> Result<
     let stdio = Stdio::from(stdio);
     let ending = vmm::run(launched, &machine, topic, stdio, asked, &mut timeline);
     drop(screen);
-    let outcome = Outcome::new(spec.name, ending?, Vec::new(), timeline);
+    let missing = net.missing.into_iter().map(|lacks| lacks.text).collect();
+    let outcome = Outcome::new(spec.name, ending?, missing, timeline);
     outcome.tell_attempts(attempts.as_ref(), spec.networking.egress)
 }
 
@@ -361,7 +368,8 @@ fn connect(
     launched.plug(&taken.trunks)?;
     let net = network::find(spec, taken.seats.clone(), life.id().short())?;
     launched.listen(&net.doors)?;
-    net.tap.iter().try_for_each(|tap| launched.wire(tap))?;
+    let mut tap = net.tap.iter();
+    tap.try_for_each(|tap| launched.wire(tap, net.vhost.as_ref()))?;
     let attempts = net.network.as_ref().map(|_| life.begin_attempts());
     let attempts = attempts.transpose()?;
     attempts.iter().try_for_each(|file| launched.note(file))?;

@@ -13,6 +13,7 @@ pub mod line;
 pub mod memory;
 pub mod transfer;
 mod vcpu;
+pub mod vhost;
 mod vm;
 
 pub use error::Error;

@@ -106,10 +106,22 @@ impl Vm {
         value: u32,
     ) -> Result<(), Error> {
         let address = IoEventAddress::Mmio(address);
-        // SAFETY: the descriptor is open during this call, and not closed by it.
-        let event = ManuallyDrop::new(unsafe { EventFd::from_raw_fd(event.as_raw_fd()) });
+        let event = borrowed(event);
         self.fd
             .register_ioevent(&event, &address, value)
             .map_err(refused("KVM_IOEVENTFD"))
     }
+
+    /// Lets `event` raise interrupt line number `gsi` without this process: for who has no other way ([`Line`]).
+    pub fn wire_interrupt(&self, event: BorrowedFd<'_>, gsi: u32) -> Result<(), Error> {
+        self.fd
+            .register_irqfd(&borrowed(event), gsi)
+            .map_err(refused("KVM_IRQFD"))
+    }
+}
+
+/// The same descriptor, not to be closed.
+fn borrowed(event: BorrowedFd<'_>) -> ManuallyDrop<EventFd> {
+    // SAFETY: the descriptor is open as long as whoever borrowed it needs it, and not closed by this.
+    ManuallyDrop::new(unsafe { EventFd::from_raw_fd(event.as_raw_fd()) })
 }

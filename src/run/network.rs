@@ -40,6 +40,10 @@ pub struct Found {
     pub interface: Option<Interface>,
     /// Its cable to a network of the host's.
     pub tap: Option<OwnedFd>,
+    /// What of the host's kernel moves frames there.
+    pub vhost: Option<OwnedFd>,
+    /// What of that this host does not have.
+    pub missing: Option<Missing>,
     /// Sockets of its published ports.
     pub doors: Vec<OwnedFd>,
     /// Where they are.
@@ -145,11 +149,14 @@ impl Outside {
 /// is the machine's.
 pub fn find(spec: &mut RunSpec, seats: Vec<Seat>, id: &str) -> Result<Found, run::Error> {
     if let Some(link) = &spec.networking.link {
+        let (vhost, missing) = tap::find_vhost(link)?;
         let plugged = tap::plug(&link.end)?;
         tap::tell_guest(&mut spec.files, &spec.hostname, link);
         return Ok(Found {
             interface: Some(tap::interface(link, plugged.mtu, id)),
             tap: Some(plugged.tap),
+            vhost,
+            missing,
             ..Found::default()
         });
     }
@@ -162,10 +169,10 @@ pub fn find(spec: &mut RunSpec, seats: Vec<Seat>, id: &str) -> Result<Found, run
     Ok(Found {
         network: Some(network),
         interface: interface(&spec.networking, &seats),
-        tap: None,
         doors,
         published,
         seats,
+        ..Found::default()
     })
 }
 

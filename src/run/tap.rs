@@ -10,8 +10,10 @@ use husk_init::job::{Addresses, GuestFile, Interface};
 use thiserror::Error;
 
 use super::network::{RESOLV_CONF, fill_resolv_conf, name_guest, resolvers};
+use crate::devices::virtio::net::KERNEL_FEATURES;
 use crate::devices::virtio::net::header::HEADER_LEN;
-use crate::spec::{HostEnd, HostLink, HostPlace};
+use crate::kvm::vhost;
+use crate::spec::{HostEnd, HostLink, HostPlace, Missing};
 use crate::sys::interfaces;
 use crate::sys::tun;
 
@@ -55,6 +57,17 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// It does not move frames itself, or not for this user.
+    #[error(
+        "--network {end},vhost=on: cannot use {}: load the module (modprobe vhost_net), or let your user open it",
+        vhost::NET_PATH
+    )]
+    NoVhost {
+        /// Which.
+        end: HostEnd,
+        /// Why not.
+        source: io::Error,
+    },
     /// The kernel has another reason.
     #[error("--network {end}: cannot {what}")]
     Refused {
@@ -74,6 +87,28 @@ pub struct Plugged {
     pub tap: OwnedFd,
     /// Bytes of the longest packet of the network.
     pub mtu: u16,
+}
+
+/// What of this host's kernel moves the frames of `link`, where it can and nobody minds; why not, where nobody asked for it.
+pub fn find_vhost(link: &HostLink) -> Result<(Option<OwnedFd>, Option<Missing>), Error> {
+    if link.vhost == Some(false) {
+        return Ok((None, None));
+    }
+    match vhost::open_net(KERNEL_FEATURES) {
+        Ok(file) => Ok((Some(file), None)),
+        Err(source) if link.vhost == Some(true) => Err(Error::NoVhost {
+            end: link.end.clone(),
+            source,
+        }),
+        Err(source) => {
+            let text = format!(
+                "--network {}: frames are moved by the machine's process, not by this host's kernel: cannot use {}: {source}",
+                link.end,
+                vhost::NET_PATH,
+            );
+            Ok((None, Some(Missing { text, asked: false })))
+        }
+    }
 }
 
 /// Plugs in at `end`. What is made for it is gone when the cable is.

@@ -38,6 +38,8 @@ pub struct HostLink {
     pub v6: Option<HostPlace>,
     /// Who resolves names for it; the host's own resolvers where nobody says.
     pub resolvers: Vec<IpAddr>,
+    /// Whether the host's kernel moves the frames (vhost-net); where it can, if nobody says.
+    pub vhost: Option<bool>,
 }
 
 /// An address on a network, and the way to others.
@@ -57,8 +59,8 @@ pub fn is_host_link(text: &str) -> bool {
 }
 
 impl HostLink {
-    /// `tap=NAME` or `bridge=NAME`, and behind it `,ip=ADDRESS/BITS`, `,gw=ADDRESS`, `,dns=ADDRESS`, `,mac=…` and
-    /// `,mtu=…`, in any order; `ip` and `gw` once for IPv4 and once for IPv6.
+    /// `tap=NAME` or `bridge=NAME`, and behind it `,ip=ADDRESS/BITS`, `,gw=ADDRESS`, `,dns=ADDRESS`, `,mac=…`,
+    /// `,mtu=…` and `,vhost=on` or `off`, in any order; `ip` and `gw` once for IPv4 and once for IPv6.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = |why: String| {
             format!("--network `{text}`: {why}, like tap=vm0,ip=10.0.0.2/24,gw=10.0.0.1")
@@ -80,6 +82,7 @@ impl HostLink {
             v4: None,
             v6: None,
             resolvers: Vec::new(),
+            vhost: None,
         };
         let mut gateways = Vec::new();
         for word in words {
@@ -90,7 +93,12 @@ impl HostLink {
                 "dns" => link.resolvers.push(parse_address(key, value)?),
                 "mac" => once(key, &mut link.mac, parse_mac(value)?)?,
                 "mtu" => once(key, &mut link.mtu, parse_mtu(value)?)?,
-                _ => return Err(format!("`{key}` is none of ip, gw, dns, mac and mtu")),
+                "vhost" => once(key, &mut link.vhost, parse_switch(key, value)?)?,
+                _ => {
+                    return Err(format!(
+                        "`{key}` is none of ip, gw, dns, mac, mtu and vhost"
+                    ));
+                }
             }
         }
         for gateway in gateways {
@@ -216,6 +224,14 @@ fn parse_mtu(value: &str) -> Result<u16, String> {
     })
 }
 
+fn parse_switch(key: &str, value: &str) -> Result<bool, String> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("`{key}={value}` is neither on nor off")),
+    }
+}
+
 /// Digits alone.
 fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
@@ -254,6 +270,12 @@ mod tests {
         let bare = HostLink::parse("bridge=br-1.2").unwrap();
         assert_eq!(bare.end.to_string(), "bridge=br-1.2");
         assert_eq!((bare.v4, bare.v6, bare.mac), (None, None, None));
+        assert_eq!(bare.vhost, None);
+        let asked = ["on", "off"].map(|word| HostLink::parse(&format!("tap=vm0,vhost={word}")));
+        assert_eq!(
+            asked.map(|link| link.unwrap().vhost),
+            [Some(true), Some(false)]
+        );
         // The order is anybody's.
         let turned = HostLink::parse("tap=vm0,gw=10.0.0.1,ip=10.0.0.2/24").unwrap();
         assert_eq!(turned.v4, Some(v4));
@@ -286,6 +308,8 @@ mod tests {
                 "dns",
             ),
             ("tap=vm0,speed=1", "`speed`"),
+            ("tap=vm0,vhost=1", "neither on nor off"),
+            ("tap=vm0,vhost=on,vhost=off", "twice"),
             ("tap=vm0,", "none of"),
         ] {
             let problem = HostLink::parse(text).unwrap_err();

@@ -1,11 +1,11 @@
 //! The names of ioctl requests, as Linux on x86-64 numbers them: those of KVM (linux/kvm.h), and those
 //! that programs and container runtimes make (asm-generic/ioctls.h, linux/fs.h, linux/sockios.h,
-//! linux/nsfs.h, linux/seccomp.h).
+//! linux/nsfs.h, linux/seccomp.h, linux/vhost.h).
 
 use std::borrow::Cow;
 
 /// Requests by number, ascending.
-const NAMES: [(u32, &str); 135] = [
+const NAMES: [(u32, &str); 147] = [
     (0x0000_4c00, "LOOP_SET_FD"),
     (0x0000_4c82, "LOOP_CTL_GET_FREE"),
     (0x0000_5401, "TCGETS"),
@@ -50,6 +50,7 @@ const NAMES: [(u32, &str); 135] = [
     (0x0000_aeb7, "KVM_SMI"),
     (0x0000_aec7, "KVM_RESET_DIRTY_RINGS"),
     (0x0000_aece, "KVM_GET_STATS_FD"),
+    (0x0000_af01, "VHOST_SET_OWNER"),
     (0x0000_b701, "NS_GET_USERNS"),
     (0x0000_b702, "NS_GET_PARENT"),
     (0x0000_b703, "NS_GET_NSTYPE"),
@@ -71,6 +72,14 @@ const NAMES: [(u32, &str); 135] = [
     (0x4008_ae90, "KVM_SET_CPUID2"),
     (0x4008_ae93, "KVM_SET_VAPIC_ADDR"),
     (0x4008_ae9c, "KVM_X86_SETUP_MCE"),
+    (0x4008_af00, "VHOST_SET_FEATURES"),
+    (0x4008_af03, "VHOST_SET_MEM_TABLE"),
+    (0x4008_af10, "VHOST_SET_VRING_NUM"),
+    (0x4008_af12, "VHOST_SET_VRING_BASE"),
+    (0x4008_af20, "VHOST_SET_VRING_KICK"),
+    (0x4008_af21, "VHOST_SET_VRING_CALL"),
+    (0x4008_af22, "VHOST_SET_VRING_ERR"),
+    (0x4008_af30, "VHOST_NET_SET_BACKEND"),
     (0x4010_ae42, "KVM_GET_DIRTY_LOG"),
     (0x4010_aeab, "KVM_GET_ONE_REG"),
     (0x4010_aeac, "KVM_SET_ONE_REG"),
@@ -83,6 +92,7 @@ const NAMES: [(u32, &str); 135] = [
     (0x4020_ae76, "KVM_IRQFD"),
     (0x4020_aea5, "KVM_SIGNAL_MSI"),
     (0x4020_aeb2, "KVM_SET_PMU_EVENT_FILTER"),
+    (0x4028_af11, "VHOST_SET_VRING_ADDR"),
     (0x4030_ae7b, "KVM_SET_CLOCK"),
     (0x4040_ae77, "KVM_CREATE_PIT2"),
     (0x4040_ae79, "KVM_IOEVENTFD"),
@@ -106,6 +116,7 @@ const NAMES: [(u32, &str); 135] = [
     (0x8008_1272, "BLKGETSIZE64"),
     (0x8008_6601, "FS_IOC_GETFLAGS"),
     (0x8008_ae9d, "KVM_X86_GET_MCE_CAP_SUPPORTED"),
+    (0x8008_af00, "VHOST_GET_FEATURES"),
     (0x8010_aebb, "KVM_MEMORY_ENCRYPT_REG_REGION"),
     (0x8010_aebc, "KVM_MEMORY_ENCRYPT_UNREG_REGION"),
     (0x8030_ae7c, "KVM_GET_CLOCK"),
@@ -132,6 +143,7 @@ const NAMES: [(u32, &str); 135] = [
     (0xc008_aeb0, "KVM_GET_REG_LIST"),
     (0xc008_aeba, "KVM_MEMORY_ENCRYPT_OP"),
     (0xc008_aec1, "KVM_GET_SUPPORTED_HV_CPUID"),
+    (0xc008_af12, "VHOST_GET_VRING_BASE"),
     (0xc00c_aee0, "KVM_CREATE_DEVICE"),
     (0xc018_2101, "SECCOMP_IOCTL_NOTIF_SEND"),
     (0xc018_ae85, "KVM_TRANSLATE"),

@@ -28,7 +28,7 @@ use crate::devices::virtio::blk::{Block, Sparse, Stitched, WritableBlock};
 use crate::devices::virtio::device::Device;
 use crate::devices::virtio::fs::{Fs, Share};
 use crate::devices::virtio::mmio::Transport;
-use crate::devices::virtio::net::{Cable, Net, Tap};
+use crate::devices::virtio::net::{Cable, Net, Tap, Vhost};
 use crate::devices::virtio::pace::Pace;
 use crate::devices::virtio::rng::Rng;
 use crate::devices::virtio::vsock::{Connector, Vsock};
@@ -66,7 +66,7 @@ pub fn build(
     let mut devices = new_devices(parts.disk, &governor.pace, connector)?;
     let wanted = wanted_devices(spec, (parts.shares, parts.written), &governor)?;
     devices.extend(wanted);
-    let (card, patch) = connect(parts.network, parts.tap)?;
+    let (card, patch) = connect(parts.network, parts.tap, mem)?;
     devices.extend(card);
     let mut command_line = CommandLine::new(flavour, cpus, spec.memory, speech(spec));
     let (mmio, transports) = wire_devices(&vm, mem, devices, &mut command_line)?;
@@ -243,15 +243,19 @@ type Card = Box<dyn Device>;
 /// a network of its own is an open file of this process.
 fn connect(
     own: Option<Setup>,
-    tap: Option<OwnedFd>,
+    tap: Option<(OwnedFd, Option<OwnedFd>)>,
+    mem: &Mem,
 ) -> Result<(Option<Card>, Option<Patch>), Error> {
     let refused = |source| Error::Host {
         what: "a network",
         source,
     };
-    if let Some(tap) = tap {
-        let card = Net::new(Tap::new(tap)).map_err(refused)?;
-        return Ok((Some(Box::new(card)), None));
+    if let Some((tap, vhost)) = tap {
+        let card: Card = match vhost {
+            Some(vhost) => Box::new(Vhost::new(tap, vhost, mem).map_err(refused)?),
+            None => Box::new(Net::new(Tap::new(tap)).map_err(refused)?),
+        };
+        return Ok((Some(card), None));
     }
     let Some(setup) = own else {
         return Ok((None, None));
@@ -297,6 +301,9 @@ fn wire_devices(
             let event = event.map_err(|errno| no_event(errno.into()))?;
             vm.wire_notification(event.as_fd(), address, queue.into())?;
             notifications.push((queue, event));
+        }
+        if let Some(event) = transport.interrupt() {
+            vm.wire_interrupt(event, slot.gsi)?;
         }
         let transport = Arc::new(Mutex::new(transport));
         bus.insert(slot.address, slot.len, transport.clone());

@@ -93,9 +93,11 @@ impl Launched {
         Ok(())
     }
 
-    /// Hands over the cable to a network of the host's.
-    pub fn wire(&self, tap: &OwnedFd) -> Result<(), Error> {
-        self.order(&Order::Wire, &[tap.as_fd()])
+    /// Hands over the cable to a network of the host's, and what moves frames there, if anything of the kernel's does.
+    pub fn wire(&self, tap: &OwnedFd, vhost: Option<&OwnedFd>) -> Result<(), Error> {
+        let files = [Some(tap), vhost].into_iter().flatten();
+        let files: Vec<_> = files.map(AsFd::as_fd).collect();
+        self.order(&Order::Wire, &files)
     }
 
     /// Hands over the file for what the guest tries to reach.

@@ -34,8 +34,8 @@ pub struct Parts {
     pub shares: Vec<fs::Share>,
     /// Its network, if it has one.
     pub network: Option<Setup>,
-    /// Its cable to a network of the host's.
-    pub tap: Option<OwnedFd>,
+    /// Its cable to a network of the host's, and what of the host's kernel moves frames there.
+    pub tap: Option<(OwnedFd, Option<OwnedFd>)>,
 }
 
 /// Takes the order to build with its files, loads the kernel, and tells so.
@@ -78,7 +78,7 @@ struct Ordered {
     shares: Vec<OwnedFd>,
     doors: Vec<OwnedFd>,
     attempts: Option<OwnedFd>,
-    tap: Option<OwnedFd>,
+    tap: Option<(OwnedFd, Option<OwnedFd>)>,
     trunks: Vec<OwnedFd>,
 }
 
@@ -91,7 +91,10 @@ fn take_build(uplink: &Seqpacket) -> Result<Ordered, Error> {
             (Order::Share, files) => shares.extend(files),
             (Order::Listen, files) => doors.extend(files),
             (Order::Note, files) => attempts = files.into_iter().next(),
-            (Order::Wire, files) => tap = files.into_iter().next(),
+            (Order::Wire, files) => {
+                let mut files = files.into_iter();
+                tap = files.next().map(|tap| (tap, files.next()));
+            }
             (Order::Plug, files) => trunks.extend(files),
             (Order::Build(spec), files) => {
                 return Ok(Ordered {

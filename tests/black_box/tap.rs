@@ -108,6 +108,91 @@ const PLACE: &str = "inet 10.9.0.2/24\ninet6 fd09::2/64\n\
     default via fd09::1 dev eth0  metric 1024 \n\
     1500\n02:00:00:00:00:0a\nnameserver 192.0.2.53\n10.9.0.2\tbox\n1111111\n";
 
+/// What this host's kernel moves frames by.
+const VHOST: &str = "/dev/vhost-net";
+
+#[test]
+fn the_hosts_kernel_moves_frames_itself() {
+    if fs::metadata(VHOST).is_err() {
+        return skip("frames moved by this host's kernel: there is no /dev/vhost-net here");
+    }
+    in_a_network_of_its_own(|| {
+        make_tap("vm0");
+        let bytes = pattern(sized());
+        let (file, sink) = (web(HOST, bytes.clone()), sink(HOST));
+        let script = format!(
+            "cut -c 1,2,8,9,12,13,16 /sys/class/net/eth0/device/features
+            wget -qO /f http://{file}/; sha256sum < /f; nc {} {} < /f
+            ping -c 3 -i 0.1 -W 5 {HOST} | grep -c ' 0% packet loss'",
+            sink.ip(),
+            sink.port()
+        );
+        let flags = ["--network", "tap=vm0,ip=10.9.0.2/24,vhost=on"];
+        let out = Husk::shared().shell(&flags, &script);
+        let sum = digest(&bytes);
+        assert_eq!(out, format!("1111111\n{sum}{sum}1\n"));
+        // Nobody has to ask for it.
+        let husk = Husk::fresh();
+        for (network, count) in [("tap=vm0", 0), ("tap=vm0,vhost=off", 1)] {
+            let words = ["run", "-d", "--rm", "--name", "one", "--network", network];
+            let started = husk.say(&[&words[..], &["busybox", "sleep", "1000"]].concat());
+            assert_eq!(started.status, 0, "{}", started.stderr);
+            // The driver begins before there is a workload.
+            let found = movers();
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!(found[0], count, "threads for frames with {network}");
+            husk.say(&["rm", "-f", "one"]);
+        }
+    });
+}
+
+/// Of each machine that has a TAP interface in this thread's network, how many threads of its own move frames.
+fn movers() -> Vec<usize> {
+    let own = fs::read_link("/proc/thread-self/ns/net").unwrap();
+    let threads = fs::read_dir("/proc").unwrap().filter_map(|process| {
+        let process = process.ok()?.path();
+        let has_tap = fs::read_link(process.join("ns/net")).is_ok_and(|network| network == own)
+            && fs::read_dir(process.join("fd")).ok()?.any(|file| {
+                let file = file.and_then(|file| fs::read_link(file.path()));
+                file.is_ok_and(|file| file == Path::new("/dev/net/tun"))
+            });
+        let words = fs::read_to_string(process.join("cmdline")).ok()?;
+        let is_machine = has_tap && words.starts_with("husk-machine");
+        is_machine.then_some(process.join("task"))
+    });
+    let count = |threads: std::path::PathBuf| {
+        let names = fs::read_dir(threads).unwrap();
+        let names = names.map(|one| fs::read_to_string(one.unwrap().path().join("comm")).unwrap());
+        names.filter(|name| name == "net\n").count()
+    };
+    threads.map(count).collect()
+}
+
+#[test]
+fn a_kernel_that_moves_no_frames_for_its_user_is_told_of() {
+    in_a_network_of_its_own(|| {
+        ip("tuntap add dev vm0 mode tap user 60001");
+        ip("link set vm0 up");
+        let run = |network| {
+            let words = ["run", "--verbose", "--network", network];
+            as_stranger(&[&words[..], &["busybox", "cat", "/sys/class/net/eth0/mtu"]].concat())
+        };
+        run("tap=vm0,vhost=on").is_one_clear_line(&["tap=vm0,vhost=on", "modprobe vhost_net"]);
+        for (network, is_told) in [("tap=vm0", true), ("tap=vm0,vhost=off", false)] {
+            let ran = run(network);
+            assert_eq!(
+                (ran.status, ran.out().as_str()),
+                (0, "1500\n"),
+                "{}",
+                ran.stderr
+            );
+            let told = "frames are moved by the machine's process";
+            assert_eq!(ran.stderr.contains(told), is_told, "{}", ran.stderr);
+            assert_eq!(ran.stderr.contains(VHOST), is_told, "{}", ran.stderr);
+        }
+    });
+}
+
 #[test]
 fn machines_on_a_bridge_reach_each_other_and_leave_nothing_behind() {
     in_a_network_of_its_own(|| {
@@ -181,6 +266,10 @@ fn what_is_no_place_on_the_hosts_network_is_one_line() {
                 &["--network `tap=vm0,ip=10.9.0.2`", "ip=10.9.0.2"],
             ),
             ("tap=vm0,ip=10.9.0.2/24,gw=10.8.0.1", &["gw=10.8.0.1"]),
+            (
+                "tap=vm0,vhost=maybe",
+                &["vhost=maybe", "neither on nor off"],
+            ),
         ] {
             husk.say(&["run", "--network", network, "busybox", "true"])
                 .is_one_clear_line(words);

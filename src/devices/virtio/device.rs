@@ -183,6 +183,11 @@ pub trait Device: Send {
     fn call(&self, _queue: u16) -> Option<BorrowedFd<'_>> {
         None
     }
+    /// The event by which the driver is interrupted for used buffers, where somebody else does that than the device: no
+    /// cause is set then, so that one is always there.
+    fn interrupt(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
     /// The driver has put buffers into queue number `queue`.
     fn notify(&mut self, queue: u16) -> io::Result<()>;
     /// A host descriptor that becomes readable when the device has work of the host's making.

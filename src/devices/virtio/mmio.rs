@@ -98,6 +98,11 @@ impl Transport {
         self.device.call(queue)
     }
 
+    /// See [`Device::interrupt`].
+    pub fn interrupt(&self) -> Option<BorrowedFd<'_>> {
+        self.device.interrupt()
+    }
+
     /// The driver has put buffers into a queue.
     pub fn notify(&mut self, queue: u16) {
         if self.is_active() && usize::from(queue) < self.queue_count() {
@@ -188,6 +193,14 @@ impl Transport {
         self.interrupt.status.store(0, Ordering::SeqCst);
     }
 
+    fn causes(&self) -> u32 {
+        let set = self.interrupt.status.load(Ordering::SeqCst);
+        match self.device.interrupt() {
+            Some(_) if self.is_active() => set | reg::INTERRUPT_QUEUE,
+            _ => set,
+        }
+    }
+
     fn read_register(&self, offset: u64) -> u32 {
         let queue = self.selected();
         match offset {
@@ -198,7 +211,7 @@ impl Transport {
             reg::DEVICE_FEATURES => half(self.offered(), self.features_sel),
             reg::QUEUE_NUM_MAX => queue.map_or(0, |queue| u32::from(queue.max_size())),
             reg::QUEUE_READY => queue.map_or(0, |queue| u32::from(queue.ready())),
-            reg::INTERRUPT_STATUS => self.interrupt.status.load(Ordering::SeqCst),
+            reg::INTERRUPT_STATUS => self.causes(),
             reg::STATUS => self.status,
             reg::CONFIG_GENERATION => self.generation,
             _ => 0,

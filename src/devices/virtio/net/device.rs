@@ -16,7 +16,7 @@ use crate::devices::virtio::device::{Active, Device, Kind};
 use crate::sys::lock::lock;
 
 /// Receive and transmit. The driver fills the first before it says a word.
-const QUEUES: [u16; 2] = [256, 256];
+pub const QUEUES: [u16; 2] = [256, 256];
 
 /// What the thread is told, and what it says.
 #[derive(Debug, Default)]

@@ -6,14 +6,18 @@
 //! frame to a peer carries up to 64 KiB ([`MTU`](crate::net::MTU)), so nothing is cut into segments (no TSO) and checksums are
 //! nobody's work: the driver may leave them to us, who need none, and takes ours unfinished. On a network of the host's
 //! packets are as short as its own, so there both sides leave it to the other to cut them, and as late as possible.
+//! Where that network's kernel serves queues itself, the device is another one ([`Vhost`]), and no thread of ours has work.
 
 mod cable;
 mod device;
 pub mod header;
+mod offload;
 mod tap;
+mod vhost;
 mod wire;
 
 pub use cable::Cable;
 pub use device::{Net, Waker};
 pub use tap::Tap;
+pub use vhost::{KERNEL_FEATURES, Vhost};
 pub use wire::Wire;

@@ -6,10 +6,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::header::HEADER_LEN;
-use super::wire::{
-    F_CSUM, F_GUEST_CSUM, F_GUEST_ECN, F_GUEST_TSO4, F_GUEST_TSO6, F_GUEST_USO4, F_GUEST_USO6,
-    F_HOST_ECN, F_HOST_TSO4, F_HOST_TSO6, F_HOST_USO, F_MRG_RXBUF, RECEIVE, TURN, Wire,
-};
+use super::offload::{offered, offload};
+use super::wire::{F_MRG_RXBUF, RECEIVE, TURN, Wire};
 use crate::devices::virtio::chain::{Chain, Segment, broken, length, total};
 use crate::devices::virtio::device::{Active, Cause};
 use crate::kvm::memory::Mem;
@@ -24,20 +22,6 @@ const MOST: usize = HEADER_LEN + ETHERNET_LEN + 4 + 65535;
 
 /// Where `num_buffers` is in the header (virtio 1.2, 5.1.6); the kernel leaves it as it is.
 const NUM_BUFFERS: usize = 10;
-
-/// What is offered in any case.
-const ALWAYS: u64 = F_CSUM
-    | F_GUEST_CSUM
-    | F_MRG_RXBUF
-    | F_GUEST_TSO4
-    | F_GUEST_TSO6
-    | F_GUEST_ECN
-    | F_HOST_TSO4
-    | F_HOST_TSO6
-    | F_HOST_ECN;
-
-/// What a kernel since 6.2 has, too.
-const DATAGRAMS: u64 = F_GUEST_USO4 | F_GUEST_USO6 | F_HOST_USO;
 
 /// The way to a network of the host's.
 #[derive(Debug)]
@@ -72,13 +56,9 @@ struct Places {
 impl Tap {
     /// Behind the interface of `tap`, whose headers have [`HEADER_LEN`] bytes.
     pub fn new(tap: OwnedFd) -> Self {
-        let datagrams = offload(ALWAYS | DATAGRAMS);
-        let has_datagrams = tun::set_offload(tap.as_fd(), datagrams).is_ok();
-        // Until the driver has chosen, nothing is left to it.
-        let _asked_already = tun::set_offload(tap.as_fd(), Offload::default());
         Self {
+            features: offered(tap.as_fd()),
             tap,
-            features: ALWAYS | if has_datagrams { DATAGRAMS } else { 0 },
             left: Offload::default(),
             merges: false,
             room: VecDeque::new(),
@@ -283,18 +263,4 @@ fn extend(places: &mut Scatter, segments: &[Segment]) -> io::Result<()> {
         let pushed = places.push(segment.address, length(*segment));
         pushed.map_err(|_| broken("a buffer outside of memory"))
     })
-}
-
-/// What a driver with these features does with a frame, so that the kernel need not (5.1.3.1 has what needs what).
-fn offload(features: u64) -> Offload {
-    let has = |feature: u64| features & (F_GUEST_CSUM | feature) == F_GUEST_CSUM | feature;
-    let (tcp4, tcp6) = (has(F_GUEST_TSO4), has(F_GUEST_TSO6));
-    Offload {
-        checksums: has(F_GUEST_CSUM),
-        tcp4,
-        tcp6,
-        congestion: has(F_GUEST_ECN) && (tcp4 || tcp6),
-        // The kernel knows both versions or none.
-        udp: has(F_GUEST_USO4) && has(F_GUEST_USO6),
-    }
 }

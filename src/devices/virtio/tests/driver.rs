@@ -79,8 +79,11 @@ pub struct Driver {
 impl Driver {
     /// A driver before its first register access.
     pub fn new(device: impl Device + 'static) -> Self {
-        let mem = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap();
-        let mem: Mem = Arc::new(mem);
+        Self::within(memory(), device)
+    }
+
+    /// The same, of a guest in `mem`.
+    pub fn within(mem: Mem, device: impl Device + 'static) -> Self {
         let irq = EventFd::new(EFD_NONBLOCK).unwrap();
         let line = Box::new(Wire(irq.try_clone().unwrap()));
         let transport = Transport::new(Box::new(device), Arc::clone(&mem), line);
@@ -224,6 +227,11 @@ impl Driver {
     pub fn interrupted(&self) -> bool {
         self.irq.read().is_ok()
     }
+}
+
+/// What a driver needs.
+pub fn memory() -> Mem {
+    Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap())
 }
 
 /// As fast as disks are.

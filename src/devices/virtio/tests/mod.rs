@@ -13,4 +13,5 @@ mod pace;
 mod random;
 mod rng;
 mod tap;
+mod vhost;
 mod vsock;

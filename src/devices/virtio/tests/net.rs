@@ -86,7 +86,11 @@ fn ready(features: u32) -> (Driver, Desk) {
 
 /// A driver that has chosen `features` of the first 32.
 pub fn begin(device: impl Device + 'static, features: u32) -> Driver {
-    let mut driver = Driver::new(device);
+    begin_with(Driver::new(device), features)
+}
+
+/// The same, for `driver`, which has done nothing.
+pub fn begin_with(mut driver: Driver, features: u32) -> Driver {
     driver.write(reg::STATUS, 1);
     driver.write(reg::STATUS, 3);
     driver.write(reg::DRIVER_FEATURES_SEL, 0);
