@@ -6,6 +6,7 @@ use super::interrupt::Interrupt;
 use super::journal::Journal;
 use super::launch::{Desk, Timed, Wall, Workload, time};
 use super::report::{Environment, Plan, Report, Subject};
+use super::rights::Rights;
 use super::schedule::Length;
 use super::statistics::Sample;
 use super::{footprint, overhead, parity, start, surface, work};
@@ -54,6 +55,8 @@ pub struct Bench<'a> {
     pub report: Report,
     /// Where runs leave their words.
     pub desk: Desk,
+    /// What the processes of walls may do, by the wall's number, as far as instances were seen already.
+    pub rights: Vec<Option<Rights>>,
     /// Whether to go on.
     pub interrupt: Interrupt,
     journal: &'a Journal,
@@ -113,6 +116,7 @@ pub fn compare(
         request,
         report,
         desk,
+        rights: vec![None; request.walls.len()],
         interrupt,
         journal,
         progress,
@@ -129,7 +133,7 @@ fn measure(bench: &mut Bench<'_>) -> Result<(), Error> {
     bench.keep()?;
     if asked(START) {
         start::measure(bench)?;
-        let added = overhead::measure(&bench.interrupt)?;
+        let added = overhead::measure(&bench.desk, &bench.interrupt)?;
         bench.report.harness_overhead_percent = share(added, &bench.report);
         bench.keep()?;
     }

@@ -14,6 +14,7 @@ use super::error::Error;
 use super::instance::Fleet;
 use super::launch::{Wall, command, milliseconds, watch};
 use super::report::{Footprint, FootprintPoint, Throughput};
+use super::rights::Rights;
 use super::statistics::Sample;
 use crate::sys::processes::{proportional_size, tree};
 
@@ -32,8 +33,11 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// How long the host is left alone before its own memory is looked at.
 const REST: Duration = Duration::from_secs(2);
 
-/// Starts beside running instances whose median counts.
+/// Starts beside running instances whose median counts, at most.
 const BESIDE: usize = 3;
+
+/// How long those may take before one less does.
+const ENOUGH: Duration = Duration::from_secs(5);
 
 /// Looks at every wall, one after the other: instances of two walls at once would blur each other.
 pub fn measure(bench: &mut Bench<'_>) -> Result<(), Error> {
@@ -76,6 +80,10 @@ fn fill(bench: &mut Bench<'_>, number: usize) -> Result<(), Error> {
             fleet.start(bench, wall)?;
         }
         sleep(SETTLE);
+        // What the suite `surface` would start another instance for.
+        if bench.rights[number].is_none() {
+            bench.rights[number] = Rights::of(&fleet);
+        }
         let pss_kib: u64 = fleet.processes().map(tree_pss_kib).sum();
         let kernel = before
             .zip(kernel_kib())
@@ -98,10 +106,12 @@ fn fill(bench: &mut Bench<'_>, number: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// The median of a few starts of the subject's command, with what is running.
+/// The median of a few starts of the subject's command, with what is running; where each takes seconds, it
+/// differs by little, and the first says as much.
 fn start_beside(bench: &Bench<'_>, wall: &Wall) -> Result<Option<f64>, Error> {
     let mut times = Vec::new();
-    for _ in 0..BESIDE {
+    let begun = Instant::now();
+    while times.len() < BESIDE && (times.is_empty() || begun.elapsed() < ENOUGH) {
         let timed = bench.time(wall)?;
         times.push(milliseconds(timed.exit));
     }

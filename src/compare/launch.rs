@@ -94,6 +94,11 @@ impl Desk {
         word
     }
 
+    /// Leaves something, as a run does.
+    pub(super) fn leave(&self, words: &[u8]) -> io::Result<()> {
+        fs::write(self.document(), words)
+    }
+
     /// Takes what the last run left; nothing where it left none.
     pub fn take(&self) -> Option<Value> {
         let text = fs::read(self.document()).ok()?;

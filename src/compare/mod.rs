@@ -27,6 +27,7 @@ mod peer;
 mod random;
 pub mod render;
 pub mod report;
+mod rights;
 mod schedule;
 mod start;
 pub mod statistics;

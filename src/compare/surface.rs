@@ -6,20 +6,17 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
-
-use rustix::thread::CapabilitySet;
 
 use super::comparison::Bench;
 use super::error::Error;
 use super::instance::Fleet;
 use super::launch::{Wall, command};
 use super::report::Surface;
+use super::rights::Rights;
 use crate::container::syscalls;
 use crate::sys::ioctls;
-use crate::sys::processes::tree;
 use crate::sys::trace::{self, Program, Traced};
 use crate::vmm::MACHINE_NAME;
 
@@ -35,7 +32,7 @@ pub fn measure(bench: &mut Bench<'_>) -> Result<(), Error> {
     for (number, wall) in walls.iter().enumerate() {
         bench.tell("calls to the host", number, Some(walls.len()));
         let mut surface = follow(bench, wall)?;
-        look_at_rights(bench, wall, &mut surface)?;
+        look_at_rights(bench, number, &mut surface)?;
         bench.report.surface.push(surface);
         bench.keep()?;
     }
@@ -99,43 +96,29 @@ fn count(wall: &Wall, traced: &Traced) -> Surface {
     }
 }
 
-/// Reads the rights of the process that serves an instance, or is it (proc(5), "status").
-fn look_at_rights(bench: &Bench<'_>, wall: &Wall, surface: &mut Surface) -> Result<(), Error> {
-    let mut fleet = Fleet::default();
-    fleet.start(bench, wall)?;
-    let below: Vec<u32> = fleet.processes().flat_map(tree).collect();
-    let namespace = |pid: &str, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
-    let serves = |pid: &&u32| {
-        let arg0 = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let name = arg0.split(|byte| *byte == 0).next().unwrap_or_default();
-        let elsewhere = namespace(&pid.to_string(), "pid") != namespace("self", "pid");
-        elsewhere || name == MACHINE_NAME.as_bytes()
+/// Adds the rights of the process that serves an instance, or is it: one that was seen already, or one more.
+fn look_at_rights(
+    bench: &mut Bench<'_>,
+    number: usize,
+    surface: &mut Surface,
+) -> Result<(), Error> {
+    let rights = match bench.rights[number].take() {
+        Some(seen) => Some(seen),
+        None => {
+            let mut fleet = Fleet::default();
+            fleet.start(bench, &bench.request.walls[number])?;
+            Rights::of(&fleet)
+        }
     };
-    let Some(pid) = below.iter().find(serves) else {
+    let Some(rights) = rights else {
         surface
             .notes
             .push("its process was not found: no rights are told".to_owned());
         return Ok(());
     };
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap_or_default().trim().to_owned()
-    };
-    let mask = u64::from_str_radix(&field("CapEff:"), 16).unwrap_or_default();
-    let capabilities = CapabilitySet::from_bits_truncate(mask);
-    surface.capabilities = capabilities
-        .iter_names()
-        .map(|(name, _)| name.to_owned())
-        .collect();
-    surface.seccomp = match field("Seccomp:").as_str() {
-        "0" => "off",
-        "1" => "strict",
-        "2" => "filter",
-        _ => "unknown",
-    }
-    .to_owned();
-    surface.no_new_privs = field("NoNewPrivs:") == "1";
-    surface.user_namespace = namespace(&pid.to_string(), "user") != namespace("self", "user");
+    surface.capabilities = rights.capabilities;
+    surface.seccomp = rights.seccomp;
+    surface.no_new_privs = rights.no_new_privs;
+    surface.user_namespace = rights.user_namespace;
     Ok(())
 }

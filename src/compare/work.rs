@@ -24,6 +24,10 @@ const MEMORY_ROOTS: &str = "The root is an overlay in memory behind every wall. 
 /// What is not measured of the network, and why.
 const NO_PEER: &str = "This host has no address but its loopback, which no wall's network leads to: the suite net has measured each wall's own loopback only.";
 
+/// Milliseconds for each probe where the clock counts instructions: a time repeats there, a quarter of the probe's own
+/// budget says as much, and a second of such a clock takes the host many.
+const COUNTED_BUDGET: &str = "50";
+
 /// Where the volume that is measured is mounted.
 const VOLUME_PLACE: &str = "/husk-volume";
 
@@ -71,6 +75,9 @@ struct Line {
 pub fn measure(bench: &mut Bench<'_>, suites: &[&str]) -> Result<(), Error> {
     let walls = &bench.request.walls;
     let mut words = vec!["--suite".into(), OsString::from(suites.join(","))];
+    if bench.request.environment.clock_counts() {
+        words.extend(["--budget-ms".into(), COUNTED_BUDGET.into()]);
+    }
     let volume = suites.contains(&"disk").then(Volume::new).transpose()?;
     let mut flags = vec![OsString::from("--probe")];
     if let Some(volume) = &volume {
