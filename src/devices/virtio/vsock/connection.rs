@@ -125,10 +125,31 @@ impl Connection {
             return Err(CreditViolation);
         }
         if self.host_closed & SHUTDOWN_RECEIVE == 0 {
-            self.pending.extend(data);
+            // What nothing waits before goes from where it is.
+            let passed = match self.pending.is_empty() {
+                true => self.pass(data),
+                false => 0,
+            };
+            self.pending.extend(&data[passed..]);
             self.flush();
         }
         Ok(())
+    }
+
+    /// Writes what the socket takes now; how many bytes are done with.
+    fn pass(&mut self, data: &[u8]) -> usize {
+        match self.socket.write(data) {
+            Ok(count) => {
+                let bytes = u32::try_from(count).unwrap_or(0);
+                self.consumed = self.consumed.wrapping_add(bytes);
+                count
+            }
+            Err(error) if retry(&error) => 0,
+            Err(_) => {
+                self.close_for_guest(SHUTDOWN_RECEIVE);
+                data.len()
+            }
+        }
     }
 
     /// Writes what waits, as much as the socket takes.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem;
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 
@@ -33,6 +34,7 @@ pub struct Vsock {
     connector: Box<dyn Connector>,
     connections: Connections,
     active: Option<Active>,
+    /// The packet that is on its way.
     buffer: Vec<u8>,
 }
 
@@ -40,7 +42,7 @@ impl Vsock {
     /// A device whose connections `connector` answers.
     pub fn new(connector: Box<dyn Connector>) -> io::Result<Self> {
         let connections = Connections::new()?;
-        let buffer = vec![0; MOST_DATA];
+        let buffer = vec![0; HEADER_LEN + MOST_DATA];
         Ok(Self {
             connector,
             connections,
@@ -53,8 +55,10 @@ impl Vsock {
     fn transmit(&mut self) -> io::Result<()> {
         loop {
             while let Some(chain) = self.pop(TRANSMIT)? {
-                let (header, data) = self.parse(&chain)?;
-                self.take(&header, &data);
+                let (header, len) = self.parse(&chain)?;
+                let buffer = mem::take(&mut self.buffer);
+                self.take(&header, &buffer[HEADER_LEN..HEADER_LEN + len]);
+                self.buffer = buffer;
                 self.give_back(TRANSMIT, chain.head, 0)?;
             }
             if !self.rearm(TRANSMIT)? {
@@ -63,8 +67,9 @@ impl Vsock {
         }
     }
 
-    /// Header and data of a packet; what claims more data than it has is broken.
-    fn parse(&self, chain: &Chain) -> io::Result<(Header, Vec<u8>)> {
+    /// The header of a packet and the length of its data, which is in the buffer behind it; what claims more data than
+    /// it has is broken.
+    fn parse(&mut self, chain: &Chain) -> io::Result<(Header, usize)> {
         let Some(active) = &self.active else {
             return Err(broken("no driver"));
         };
@@ -75,9 +80,8 @@ impl Vsock {
         if len > MOST_DATA {
             return Err(broken("a packet of more than 64 KiB"));
         }
-        let mut packet = vec![0; HEADER_LEN + len];
-        chain.read(&active.mem, &mut packet)?;
-        Ok((header, packet.split_off(HEADER_LEN)))
+        chain.read(&active.mem, &mut self.buffer[..HEADER_LEN + len])?;
+        Ok((header, len))
     }
 
     /// One packet. What makes no sense is answered by RST (5.10.6.4).
