@@ -46,7 +46,7 @@ impl Socket {
     pub fn take(&self, first: Size, types: bool, uid: u32) -> io::Result<Console> {
         let (connection, _) = self.listener.accept()?;
         connection.set_nonblocking(false)?;
-        let message = Seqpacket::from(OwnedFd::from(connection)).receive()?;
+        let message = Seqpacket::from(OwnedFd::from(connection)).receive_piece()?;
         let files = message.map(|message| message.files).unwrap_or_default();
         let master = files.into_iter().next().ok_or(io::ErrorKind::InvalidData)?;
         terminal::resize(&master, first)?;

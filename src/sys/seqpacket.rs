@@ -174,9 +174,18 @@ impl Seqpacket {
 
     /// Waits for one message; `None` when the other end is closed.
     pub fn receive(&self) -> io::Result<Option<Message>> {
-        let Some(len) = self.await_message()? else {
-            return Ok(None);
-        };
+        match self.await_message()? {
+            Some(len) => self.receive_within(len),
+            None => Ok(None),
+        }
+    }
+
+    /// The same, where the socket is a stream: what is there, of 4 KiB at most, with the files that came with it.
+    pub fn receive_piece(&self) -> io::Result<Option<Message>> {
+        self.receive_within(4096)
+    }
+
+    fn receive_within(&self, len: usize) -> io::Result<Option<Message>> {
         let mut bytes = vec![0; len];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -192,6 +201,9 @@ impl Seqpacket {
                 other => break other?,
             }
         };
+        if received.bytes == 0 {
+            return Ok(None);
+        }
         if received
             .flags
             .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
