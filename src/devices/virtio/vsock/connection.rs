@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
+use std::mem;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
@@ -154,22 +155,14 @@ impl Connection {
 
     /// Writes what waits, as much as the socket takes.
     pub fn flush(&mut self) {
-        while !self.pending.is_empty() {
-            let (front, _) = self.pending.as_slices();
-            match self.socket.write(front) {
-                Ok(count) => {
-                    self.pending.drain(..count);
-                    self.consumed = self
-                        .consumed
-                        .wrapping_add(u32::try_from(count).unwrap_or(0));
-                }
-                Err(error) if retry(&error) => break,
-                Err(_) => {
-                    self.pending.clear();
-                    self.close_for_guest(SHUTDOWN_RECEIVE);
-                }
+        let mut pending = mem::take(&mut self.pending);
+        while !pending.is_empty() {
+            match self.pass(pending.as_slices().0) {
+                0 => break,
+                count => drop(pending.drain(..count)),
             }
         }
+        self.pending = pending;
         if self.pending.is_empty() && self.guest_closed & SHUTDOWN_SEND != 0 {
             // Fails only when the other end is gone already.
             let _gone = self.socket.shutdown(Shutdown::Write);
