@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::RecvError;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::error::{Error, no_event, no_thread};
 use super::machine::{Built, Machine, Patch, Wired, clone_event};
-use super::parts::{Parts, in_boot};
+use super::parts::{HostCable, Parts, in_boot};
 use super::slots::slot;
 use super::throttle::Allowance;
 use super::tuning::Governor;
@@ -243,7 +243,7 @@ type Card = Box<dyn Device>;
 /// a network of its own is an open file of this process.
 fn connect(
     own: Option<Setup>,
-    tap: Option<(OwnedFd, Option<OwnedFd>)>,
+    tap: Option<HostCable>,
     mem: &Mem,
 ) -> Result<(Option<Card>, Option<Patch>), Error> {
     let refused = |source| Error::Host {

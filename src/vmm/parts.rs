@@ -14,6 +14,9 @@ use crate::net::Setup;
 use crate::spec::VmSpec;
 use crate::sys::seqpacket::Seqpacket;
 
+/// A cable to a network of the host's, and what of the host's kernel moves frames there, if anything does.
+pub type HostCable = (OwnedFd, Option<OwnedFd>);
+
 /// The parts: nothing of them is a path to open.
 pub struct Parts {
     /// What is to be made of them.
@@ -34,25 +37,18 @@ pub struct Parts {
     pub shares: Vec<fs::Share>,
     /// Its network, if it has one.
     pub network: Option<Setup>,
-    /// Its cable to a network of the host's, and what of the host's kernel moves frames there.
-    pub tap: Option<(OwnedFd, Option<OwnedFd>)>,
+    /// Its cable, if its network is one of the host's.
+    pub tap: Option<HostCable>,
 }
 
 /// Takes the order to build with its files, loads the kernel, and tells so.
 pub fn take_parts(uplink: &Seqpacket) -> Result<Parts, Error> {
-    let Ordered {
-        spec,
-        files,
-        shares,
-        doors,
-        attempts,
-        tap,
-        trunks,
-    } = take_build(uplink)?;
+    let (spec, files, handed) = take_build(uplink)?;
     let files = sort_files(&spec, files)?;
     let network = spec.network.clone();
+    let set_up = |network| Setup::new(network, handed.doors, handed.attempts, handed.trunks);
     let network = network
-        .map(|network| Setup::new(network, doors, attempts, trunks).ok_or_else(misordered))
+        .map(|network| set_up(network).ok_or_else(misordered))
         .transpose()?;
     let mem = memory::allocate(spec.memory)?;
     let (kernel, initrd) = load(&spec, &mem, files.kernel, files.initrd)?;
@@ -64,49 +60,38 @@ pub fn take_parts(uplink: &Seqpacket) -> Result<Parts, Error> {
         console: files.console,
         disk: files.disk,
         written: files.written,
-        shares: open_shares(&spec, shares)?,
+        shares: open_shares(&spec, handed.shares)?,
         network,
-        tap,
+        tap: handed.tap,
         spec,
     })
 }
 
-/// What the parent ordered.
-struct Ordered {
-    spec: VmSpec,
-    files: Vec<OwnedFd>,
+/// What the parent hands over before the order to build.
+#[derive(Default)]
+struct Handed {
     shares: Vec<OwnedFd>,
     doors: Vec<OwnedFd>,
     attempts: Option<OwnedFd>,
-    tap: Option<(OwnedFd, Option<OwnedFd>)>,
+    tap: Option<HostCable>,
     trunks: Vec<OwnedFd>,
 }
 
-/// The order to build, its files, and those of shares, ports, attempts and networks, which come before it.
-fn take_build(uplink: &Seqpacket) -> Result<Ordered, Error> {
-    let (mut shares, mut doors, mut trunks) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut attempts, mut tap) = (None, None);
+/// The order to build, its files, and what came before it.
+fn take_build(uplink: &Seqpacket) -> Result<(VmSpec, Vec<OwnedFd>, Handed), Error> {
+    let mut handed = Handed::default();
     loop {
-        match next_order(uplink)? {
-            (Order::Share, files) => shares.extend(files),
-            (Order::Listen, files) => doors.extend(files),
-            (Order::Note, files) => attempts = files.into_iter().next(),
-            (Order::Wire, files) => {
-                let mut files = files.into_iter();
-                tap = files.next().map(|tap| (tap, files.next()));
-            }
-            (Order::Plug, files) => trunks.extend(files),
-            (Order::Build(spec), files) => {
-                return Ok(Ordered {
-                    spec: *spec,
-                    files,
-                    shares,
-                    doors,
-                    attempts,
-                    tap,
-                    trunks,
-                });
-            }
+        let (order, files) = next_order(uplink)?;
+        if let Order::Build(spec) = order {
+            return Ok((*spec, files, handed));
+        }
+        let mut files = files.into_iter();
+        match order {
+            Order::Share => handed.shares.extend(files),
+            Order::Listen => handed.doors.extend(files),
+            Order::Plug => handed.trunks.extend(files),
+            Order::Note => handed.attempts = files.next(),
+            Order::Wire => handed.tap = files.next().map(|tap| (tap, files.next())),
             _ => return Err(misordered()),
         }
     }
