@@ -9,6 +9,7 @@ use rustix::ioctl::{Opcode, opcode};
 use vm_memory::{Address, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::memory::Mem;
+use crate::sys::check;
 
 /// What moves frames of a TAP interface.
 pub const NET_PATH: &str = "/dev/vhost-net";
@@ -231,11 +232,4 @@ fn features(file: BorrowedFd<'_>) -> io::Result<u64> {
 
 fn request(opcode: Opcode) -> c_ulong {
     c_ulong::from(opcode)
-}
-
-fn check(answer: c_int) -> io::Result<()> {
-    match answer {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
 }

@@ -7,6 +7,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
+use super::check;
+
 /// Makes an interface a port of a bridge (linux/sockios.h).
 const SIOCBRADDIF: c_ulong = 0x89a2;
 
@@ -86,10 +88,7 @@ impl Interface {
     fn ask(&mut self, what: c_ulong) -> io::Result<()> {
         let fd = self.socket.as_raw_fd();
         // SAFETY: each of these requests reads and writes one ifreq, which outlives the call.
-        match unsafe { libc::ioctl(fd, what, &raw mut self.request) } {
-            -1 => Err(io::Error::last_os_error()),
-            _ => Ok(()),
-        }
+        check(unsafe { libc::ioctl(fd, what, &raw mut self.request) })
     }
 }
 

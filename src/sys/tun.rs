@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
+use super::check;
 use super::interfaces::set_name;
 
 /// What makes them.
@@ -100,11 +101,4 @@ fn prepare(tap: OwnedFd, header_len: usize) -> io::Result<OwnedFd> {
     };
     set_offload(tap.as_fd(), checksums)?;
     Ok(tap)
-}
-
-fn check(answer: c_int) -> io::Result<()> {
-    match answer {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
 }
