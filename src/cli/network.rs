@@ -362,12 +362,9 @@ fn tell(error: run::Error) -> u8 {
 
 fn prune(networks: &Networks, force: bool) -> Status {
     networks.sweep()?;
-    let mut unused = Vec::new();
-    for record in networks.list()? {
-        if user(&record.name)?.is_none() {
-            unused.push(record.name);
-        }
-    }
+    let (all, used) = (networks.list()?, used()?);
+    let names = all.into_iter().map(|record| record.name);
+    let unused: Vec<_> = names.filter(|name| !used.contains(name)).collect();
     let question = "These networks will be removed";
     if !force && !unused.is_empty() && !confirm(question, &unused)? {
         return Ok(0);
