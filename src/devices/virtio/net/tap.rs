@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::io::{Errno, read};
+
 use super::header::HEADER_LEN;
 use super::offload::{offered, offload};
 use super::wire::{F_MRG_RXBUF, RECEIVE, TURN, Wire};
@@ -14,7 +16,6 @@ use crate::kvm::memory::Mem;
 use crate::kvm::transfer::Scatter;
 use crate::net::ETHERNET_LEN;
 use crate::sys::tun::{self, Offload};
-use rustix::io::{Errno, read};
 
 /// Most bytes of a frame with its header: a packet is as long as its length can say, and there may be a tag of a
 /// virtual LAN.
