@@ -267,7 +267,7 @@ fn limit(wall: Wall, address: Ipv4Addr) {
     ];
     let script = format!(
         "sleep 1000 | nc {} {} >/dev/null & sleep 2; wget -O /dev/null http://{at}/ 2>&1 | tail -n 1; kill $!; sleep 2
-        time wget -qO /f http://{at}/; wc -c < /f; wget -qO /g http://{at}/; wc -c < /g
+        time wget -qO /f http://{at}/; wc -c < /f; sleep 2; wget -qO /g http://{at}/; wc -c < /g
         wget -O /dev/null http://{at}/ 2>&1 | tail -n 1; kill %1",
         at.ip(),
         at.port()
