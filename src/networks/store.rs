@@ -325,7 +325,7 @@ mod tests {
         let made = networks.create("a", Draft::default()).unwrap();
         assert_eq!(networks.find("a").unwrap(), made);
         assert_eq!(networks.find(&made.id[..12]).unwrap(), made);
-        for unknown in ["b", "../a", "", &made.id[1..]] {
+        for unknown in ["nobody", "../a", "", &made.id[1..]] {
             assert!(
                 matches!(networks.find(unknown), Err(Error::Unknown { .. })),
                 "{unknown}"
