@@ -18,6 +18,7 @@
 //! moment leaves files that say the truth: "running" counts only under a held lock, a folder without a record
 //! is nobody's, and a name counts only if the record has it too.
 
+mod changes;
 mod control;
 mod error;
 mod folder;
@@ -26,7 +27,9 @@ mod health;
 mod id;
 mod journal;
 mod log;
+mod machine;
 mod name;
+mod names;
 mod reach;
 mod record;
 mod registry;
@@ -40,8 +43,9 @@ pub use health::{Checked, Health, Wellness};
 pub use id::Id;
 pub use journal::{Actor, Event, Journal};
 pub use log::{Cursor, Log, Piece, Stream};
+pub use machine::{Held, Listed, Machine};
 pub use record::{Record, Resolved};
-pub use registry::{Held, Listed, Machine, Machines};
+pub use registry::Machines;
 pub use state::{State, Status};
 
 #[cfg(test)]

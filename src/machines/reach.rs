@@ -10,7 +10,7 @@ use rustix::process::{PidfdFlags, Signal as KernelSignal, pidfd_open, pidfd_send
 use super::control::{Answer, Line, Reply, Request};
 use super::error::{Error, failed};
 use super::folder::Lock;
-use super::registry::Machine;
+use super::machine::Machine;
 use super::state::Status;
 use crate::spec::{Exec, Seat, Signal, Update};
 use crate::sys::seqpacket::Seqpacket;

@@ -1,4 +1,4 @@
-//! All machines of one home: making, naming, finding, listing and removing them.
+//! All machines of one home: making, finding, listing and removing them.
 //!
 //! Names are given and taken away under one lock, that of the folder `machines` itself, held for some file
 //! operations at a time. A name counts if the record that it leads to has it: whoever dies in between
@@ -10,67 +10,29 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, flock, mkdirat, readlinkat, symlinkat, unlinkat};
-use rustix::io::Errno;
+use rustix::fs::{FlockOperation, Mode, flock, mkdirat};
 
 use super::error::{Error, failed};
 use super::folder::{Folder, Lock};
 use super::id::{Id, is_hex};
 use super::journal::{self, Event, Journal};
-use super::name::invent;
+use super::machine::{Held, Listed, Machine, look_at_state, settle};
 use super::record::Record;
 use super::state::{State, Status};
-use crate::spec::{Change, Joining, Restart, RunRequest, Update, check_name, nearest, time};
+use crate::spec::{check_name, nearest};
 
 /// Only their owner looks into machines.
 const PRIVATE: u32 = 0o700;
 
-/// So many names are invented before the host is believed to have all of them.
-const MOST_NAMES: u32 = 64;
-
-/// So often is a machine changed that somebody starts or ends at that moment.
-const MOST_TRIES: u32 = 8;
-
 /// The machines of one home.
 #[derive(Debug)]
 pub struct Machines {
-    path: PathBuf,
-    folder: OwnedFd,
-}
-
-/// A machine, and how far it was when somebody looked.
-#[derive(Debug)]
-pub struct Machine {
-    /// What was asked.
-    pub record: Record,
-    /// What has become of it.
-    pub state: State,
-    /// Whether a keeper had its lock.
-    pub kept: bool,
-    /// Its files.
-    pub folder: Folder,
-}
-
-/// A machine in a list: without its files, of which a process may not have as many open as there are machines.
-#[derive(Debug)]
-pub struct Listed {
-    /// What was asked.
-    pub record: Record,
-    /// What has become of it.
-    pub state: State,
-}
-
-/// A machine that nobody else keeps as long as this lives.
-#[derive(Debug)]
-pub struct Held {
-    /// The machine.
-    pub machine: Machine,
-    /// What keeps others out.
-    pub lock: Lock,
+    pub(super) path: PathBuf,
+    pub(super) folder: OwnedFd,
 }
 
 /// Holds the lock of all machines.
-struct Registering<'a>(&'a OwnedFd);
+pub(super) struct Registering<'a>(&'a OwnedFd);
 
 impl Drop for Registering<'_> {
     fn drop(&mut self) {
@@ -263,73 +225,6 @@ impl Machines {
         Ok(())
     }
 
-    /// Gives a machine another name.
-    pub fn rename(&self, machine: &Machine, name: &str) -> Result<(), Error> {
-        let _registering = self.register()?;
-        let id = &machine.record.id;
-        let old = machine
-            .folder
-            .record()?
-            .ok_or_else(|| no_such(id.short()))?;
-        let name = self.free_name(name)?;
-        self.link(&name, id)?;
-        let record = Record {
-            name,
-            ..old.clone()
-        };
-        machine.folder.write_record(&record)?;
-        self.unlink(&old.name, id)?;
-        self.note(&record, "rename", &[("oldName", &old.name)]);
-        Ok(())
-    }
-
-    /// Changes a machine, whether somebody keeps it or not.
-    pub fn update(&self, mut machine: Machine, update: &Update) -> Result<(), Error> {
-        let (id, name) = (machine.record.id.clone(), machine.record.name.clone());
-        for _ in 0..MOST_TRIES {
-            if machine.kept && machine.update_kept(update)? {
-                return Ok(());
-            }
-            if let Some(held) = self.hold(machine)? {
-                return self.amend(&held.machine.folder, update).map(drop);
-            }
-            // Somebody has just started it, or is about to end.
-            machine = self.machine(&id)?.ok_or_else(|| no_such(id.short()))?;
-        }
-        Err(Error::Busy(name))
-    }
-
-    /// What is asked of the machine in `folder` now.
-    pub fn request(&self, folder: &Folder) -> Result<RunRequest, Error> {
-        let record = folder.record()?.ok_or_else(|| gone(folder))?;
-        Ok(record.request)
-    }
-
-    /// Writes down what is asked of the machine in `folder` from now on.
-    pub fn amend(&self, folder: &Folder, update: &Update) -> Result<Change, Error> {
-        let _registering = self.register()?;
-        let mut record = folder.record()?.ok_or_else(|| gone(folder))?;
-        let change = record.update(update).map_err(|mistakes| Error::Unchanged {
-            name: record.name.clone(),
-            why: mistakes.to_string(),
-        })?;
-        folder.write_record(&record)?;
-        self.note(&record, "update", &[]);
-        Ok(change)
-    }
-
-    /// Changes the networks that a machine is on from its next start.
-    pub fn set_networks(&self, machine: &Machine, networks: Vec<Joining>) -> Result<(), Error> {
-        let _registering = self.register()?;
-        let id = &machine.record.id;
-        let mut record = machine
-            .folder
-            .record()?
-            .ok_or_else(|| no_such(id.short()))?;
-        record.request.networks = networks;
-        machine.folder.write_record(&record)
-    }
-
     /// The machine `id` as its keeper sees it, whose lock the caller has.
     pub fn adopt(&self, id: &str, lock: Lock) -> Result<Held, Error> {
         let id = Id::parse(id).ok_or_else(|| no_such(id))?;
@@ -345,44 +240,10 @@ impl Machines {
         Ok(Held { machine, lock })
     }
 
-    fn register(&self) -> Result<Registering<'_>, Error> {
+    pub(super) fn register(&self) -> Result<Registering<'_>, Error> {
         let locked = flock(&self.folder, FlockOperation::LockExclusive);
         locked.map_err(failed("lock", &self.path))?;
         Ok(Registering(&self.folder))
-    }
-
-    /// `name`, if nobody has it.
-    fn free_name(&self, name: &str) -> Result<String, Error> {
-        check_name(name).map_err(|_| Error::BadName(name.to_owned()))?;
-        match self.holder(name)? {
-            Some(id) => Err(Error::NameTaken {
-                name: name.to_owned(),
-                id: id.short().to_owned(),
-            }),
-            None => Ok(name.to_owned()),
-        }
-    }
-
-    fn invent_name(&self) -> Result<String, Error> {
-        let mut tries = 0;
-        loop {
-            match self.free_name(&invent(tries)?) {
-                Err(Error::NameTaken { .. }) if tries < MOST_NAMES => tries += 1,
-                name => return name,
-            }
-        }
-    }
-
-    /// The machine whose record has `name`.
-    fn holder(&self, name: &str) -> Result<Option<Id>, Error> {
-        let Some(id) = self.target(name)? else {
-            return Ok(None);
-        };
-        let record = match self.open_folder(&id)? {
-            Some(folder) => folder.record()?,
-            None => None,
-        };
-        Ok(record.filter(|record| record.name == name).map(|_| id))
     }
 
     fn named(&self, name: &str) -> Result<Option<Machine>, Error> {
@@ -392,46 +253,6 @@ impl Machines {
         };
         let machine = id.map(|id| self.machine(&id)).transpose()?.flatten();
         Ok(machine.filter(|machine| machine.record.name == name))
-    }
-
-    /// The ID that the link of `name` has.
-    fn target(&self, name: &str) -> Result<Option<Id>, Error> {
-        let link = format!("names/{name}");
-        match readlinkat(&self.folder, &link, Vec::new()) {
-            Ok(text) => {
-                let text = text.to_str().unwrap_or_default();
-                Ok(text.strip_prefix("../").and_then(Id::parse))
-            }
-            Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(failed("read", self.path.join(link))(errno)),
-        }
-    }
-
-    /// Has `name` lead to `id`, whatever it led to.
-    fn link(&self, name: &str, id: &Id) -> Result<(), Error> {
-        let link = format!("names/{name}");
-        let target = format!("../{id}");
-        let create = || symlinkat(&target, &self.folder, &link);
-        let linked = match create() {
-            // Nobody's, as was seen under the lock.
-            Err(Errno::EXIST) => {
-                unlinkat(&self.folder, &link, AtFlags::empty()).and_then(|()| create())
-            }
-            linked => linked,
-        };
-        linked.map_err(failed("create", self.path.join(link)))
-    }
-
-    /// Takes `name` away from `id`, if it has it.
-    fn unlink(&self, name: &str, id: &Id) -> Result<(), Error> {
-        if self.target(name)?.as_ref() != Some(id) {
-            return Ok(());
-        }
-        let link = format!("names/{name}");
-        match unlinkat(&self.folder, &link, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(failed("remove", self.path.join(link))(errno)),
-        }
     }
 
     fn ids(&self) -> Result<Vec<Id>, Error> {
@@ -444,7 +265,7 @@ impl Machines {
             .collect())
     }
 
-    fn open_folder(&self, id: &Id) -> Result<Option<Folder>, Error> {
+    pub(super) fn open_folder(&self, id: &Id) -> Result<Option<Folder>, Error> {
         Folder::open(self.folder.as_fd(), self.path.join(id.long()))
     }
 
@@ -522,62 +343,13 @@ enum Look {
     Gone,
 }
 
-impl Held {
-    /// When it is started again, by what is kept of it now.
-    pub fn restart(&self) -> Restart {
-        let kept = self.machine.folder.record().ok().flatten();
-        let record = kept.as_ref().unwrap_or(&self.machine.record);
-        record.lifecycle().restart
-    }
-}
-
-impl Machine {
-    /// Looks again, and also whether somebody is about to start it.
-    pub fn refresh(&mut self) -> Result<(), Error> {
-        self.state = look_at_state(&self.folder)?;
-        self.kept = self.state.status.needs_keeper() || self.folder.is_locked()?;
-        Ok(())
-    }
-}
-
-/// The state, which is never that of a keeper who is dead: who sees one writes the truth.
-fn look_at_state(folder: &Folder) -> Result<State, Error> {
-    let state = folder.state()?;
-    if !state.status.needs_keeper() {
-        return Ok(state);
-    }
-    match folder.try_lock_once() {
-        Ok(None) => Ok(state),
-        Ok(Some(_lock)) => settle(folder),
-        // Removed meanwhile.
-        Err(Error::Disk { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            Ok(state.of_the_dead())
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// The state of a machine whose lock is ours: no keeper lives, whatever stands there.
-fn settle(folder: &Folder) -> Result<State, Error> {
-    let state = folder.state()?;
-    if !state.status.needs_keeper() {
-        return Ok(state);
-    }
-    let state = State {
-        finished: time::now(),
-        ..state.of_the_dead()
-    };
-    folder.write_state(&state)?;
-    Ok(state)
-}
-
 /// A machine that was removed meanwhile.
-fn gone(folder: &Folder) -> Error {
+pub(super) fn gone(folder: &Folder) -> Error {
     let id = folder.path().file_name().unwrap_or_default();
     no_such(&id.to_string_lossy())
 }
 
-fn no_such(asked: &str) -> Error {
+pub(super) fn no_such(asked: &str) -> Error {
     Error::NoSuch {
         asked: asked.to_owned(),
         hint: None,
