@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{Address, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
 use super::memory::Mem;
 
@@ -40,20 +40,35 @@ pub fn write_at(
 /// Stretches of guest memory one behind another, for whole messages: where they are in this process is found out once,
 /// however often they are tried.
 pub struct Scatter {
-    mem: Mem,
+    // Stays mapped as long as there are addresses of it.
+    _mem: Mem,
+    regions: Vec<Region>,
     vector: Vec<libc::iovec>,
     /// Those before are used up.
     first: usize,
 }
 
-// SAFETY: the addresses in it are of guest memory, which is mapped for all threads as long as `mem` lives.
+/// A stretch of guest memory, and where it is in this process.
+struct Region {
+    start: u64,
+    len: u64,
+    place: *mut u8,
+}
+
+// SAFETY: the addresses in it are of guest memory, which is mapped for all threads as long as `_mem` lives.
 unsafe impl Send for Scatter {}
 
 impl Scatter {
     /// None yet, of `mem`.
     pub fn new(mem: Mem) -> Self {
+        let regions = mem.iter().map(|region| Region {
+            start: region.start_addr().raw_value(),
+            len: region.len(),
+            place: region.as_ptr(),
+        });
         Self {
-            mem,
+            regions: regions.collect(),
+            _mem: mem,
             vector: Vec::new(),
             first: 0,
         }
@@ -61,7 +76,12 @@ impl Scatter {
 
     /// One more, behind the others; EFAULT where it is not in guest memory.
     pub fn push(&mut self, address: GuestAddress, len: usize) -> io::Result<()> {
-        self.vector.push(entry(&self.mem, address, len)?);
+        let found = self
+            .regions
+            .iter()
+            .find_map(|region| region.find(address, len));
+        let outside = || io::Error::from_raw_os_error(libc::EFAULT);
+        self.vector.push(found.ok_or_else(outside)?);
         Ok(())
     }
 
@@ -86,19 +106,59 @@ impl Scatter {
         self.once(libc::readv, from)
     }
 
+    /// Reads one message into the first `count` of them, and what does not fit there into `spill`, if there are more of them: a
+    /// short one costs the less the fewer the kernel has to look at. How many bytes it had of what fits.
+    pub fn read_spilling(
+        &mut self,
+        from: BorrowedFd<'_>,
+        count: usize,
+        spill: &mut [u8],
+    ) -> io::Result<usize> {
+        let own = libc::iovec {
+            iov_base: spill.as_mut_ptr().cast(),
+            iov_len: spill.len(),
+        };
+        let end = self.first + count;
+        let Some(next) = self.vector.get_mut(end) else {
+            return self.read_once(from);
+        };
+        let guests = std::mem::replace(next, own);
+        let read = call(libc::readv, &self.vector[self.first..=end], from);
+        self.vector[end] = guests;
+        read
+    }
+
     /// Writes all of them as one message.
     pub fn write_once(&self, to: BorrowedFd<'_>) -> io::Result<usize> {
         self.once(libc::writev, to)
     }
 
-    fn once(&self, call: Once, file: BorrowedFd<'_>) -> io::Result<usize> {
-        let rest = &self.vector[self.first..];
-        // More than the kernel takes is its error.
-        let count = libc::c_int::try_from(rest.len()).map_err(io::Error::other)?;
-        // SAFETY: each entry of the vector is a stretch of guest memory, which stays mapped as long as `mem`
-        // lives; whatever the guest does with it meanwhile, nobody holds a reference into it.
-        let moved = unsafe { call(file.as_raw_fd(), rest.as_ptr(), count) };
-        usize::try_from(moved).map_err(|_| io::Error::last_os_error())
+    fn once(&self, what: Once, file: BorrowedFd<'_>) -> io::Result<usize> {
+        call(what, &self.vector[self.first..], file)
+    }
+}
+
+/// Of entries as [`Scatter`] has them: guest memory, or what its caller has borrowed to be written.
+fn call(what: Once, entries: &[libc::iovec], file: BorrowedFd<'_>) -> io::Result<usize> {
+    // More than the kernel takes is its error.
+    let count = libc::c_int::try_from(entries.len()).map_err(io::Error::other)?;
+    // SAFETY: each entry is a stretch of guest memory, which stays mapped as long as the scatter it is of, and whatever the
+    // guest does with it meanwhile, nobody holds a reference into it; or bytes that its caller alone has for this long.
+    let moved = unsafe { what(file.as_raw_fd(), entries.as_ptr(), count) };
+    usize::try_from(moved).map_err(|_| io::Error::last_os_error())
+}
+
+impl Region {
+    /// Where a stretch is in this process, if it is all in here.
+    fn find(&self, address: GuestAddress, len: usize) -> Option<libc::iovec> {
+        let offset = address.raw_value().checked_sub(self.start)?;
+        let end = offset.checked_add(u64::try_from(len).ok()?)?;
+        let is_inside = end <= self.len;
+        let offset = usize::try_from(offset).ok()?;
+        is_inside.then(|| libc::iovec {
+            iov_base: self.place.wrapping_add(offset).cast(),
+            iov_len: len,
+        })
     }
 }
 
@@ -221,6 +281,17 @@ mod tests {
         scatter.take_away(2);
         scatter.push(GuestAddress(0x200), 2).unwrap();
         assert_eq!(scatter.write_once(near.as_fd()).unwrap(), 5);
+        // What does not fit where it may go is aside, and where it may not nothing is.
+        let mut spill = [0; 8];
+        scatter.push(GuestAddress(0x500), 2).unwrap();
+        far.send(b"ijklm").unwrap();
+        let read = scatter.read_spilling(near.as_fd(), 1, &mut spill);
+        assert_eq!((read.unwrap(), seen(0x400)), (5, *b"ijk"));
+        assert_eq!((&spill[..2], seen(0x500)), (&b"lm"[..], [0; 3]));
+        far.send(b"nopqrst").unwrap();
+        let read = scatter.read_spilling(near.as_fd(), 3, &mut spill);
+        assert_eq!((read.unwrap(), seen(0x500)), (7, *b"st\0"));
+        scatter.clear();
         let mut sent = [0; 9];
         assert_eq!(far.recv(&mut sent).unwrap(), 5);
         assert_eq!(&sent[..5], b"\0\0\0ef");

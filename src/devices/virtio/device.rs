@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, VolatileMemory};
 
-use super::chain::{Chain, broken};
+use super::chain::{Chain, Waiting, broken};
 use crate::kvm::memory::Mem;
 
 /// Device types (virtio spec 5).
@@ -72,6 +72,24 @@ impl Active {
         }
     }
 
+    /// Takes chains of queue number `queue`, as far as there are any, until `take` says of one that it is enough.
+    pub fn pop_until(
+        &mut self,
+        queue: usize,
+        mut take: impl FnMut(Chain) -> io::Result<bool>,
+    ) -> io::Result<()> {
+        let Some(queue) = self.queues.get_mut(queue) else {
+            return Ok(());
+        };
+        let mut waiting = Waiting::of(queue, &self.mem)?;
+        while let Some(chain) = waiting.take()? {
+            if take(chain)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Puts the chain that was popped last back, untouched.
     pub fn unpop(&mut self, queue: usize) {
         if let Some(queue) = self.queues.get_mut(queue) {
@@ -101,13 +119,15 @@ impl Active {
         };
         let (first, size) = (ring.next_used(), ring.size());
         let mut next = first;
+        // Entries of 8 bytes behind a header of 4 (2.7.8); the index tells nobody of them yet.
+        let start = GuestAddress(ring.used_ring().saturating_add(4));
+        let entries = self.mem.get_slice(start, 8 * usize::from(size));
+        let entries = entries.map_err(|_| broken("a used ring outside of memory"))?;
         for (head, len) in others {
-            // Entries of 8 bytes behind a header of 4 (2.7.8); the index tells nobody of them yet.
-            let place = u64::from(next % size) * 8 + 4;
             let len = u32::try_from(*len).unwrap_or(u32::MAX);
-            let entry = (u64::from(len) << 32 | u64::from(*head)).to_le_bytes();
-            let address = GuestAddress(ring.used_ring().saturating_add(place));
-            self.mem.write_slice(&entry, address).map_err(outside)?;
+            let entry = u64::from(len) << 32 | u64::from(*head);
+            let place = entries.get_ref::<u64>(8 * usize::from(next % size));
+            place.map_err(outside)?.store(entry.to_le());
             next = next.wrapping_add(1);
         }
         ring.set_next_used(next);
@@ -138,14 +158,19 @@ impl Active {
 
     /// Interrupts the driver if it wants to know about what was returned to `queue`.
     pub fn interrupt(&mut self, queue: usize) -> io::Result<()> {
-        let Some(queue) = self.queues.get_mut(queue) else {
-            return Ok(());
-        };
-        let wanted = queue.needs_notification(&*self.mem);
-        if wanted.map_err(|_| broken("a ring outside of memory"))? {
+        if self.is_awaited(queue)? {
             self.irq.signal(Cause::Queue);
         }
         Ok(())
+    }
+
+    /// Whether the driver wants to be interrupted for what was returned to `queue` since it was last asked.
+    pub fn is_awaited(&mut self, queue: usize) -> io::Result<bool> {
+        let Some(queue) = self.queues.get_mut(queue) else {
+            return Ok(false);
+        };
+        let wanted = queue.needs_notification(&*self.mem);
+        wanted.map_err(|_| broken("a ring outside of memory"))
     }
 
     /// Asks to be notified again; true when there is more to take before that.

@@ -6,9 +6,9 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::header::{self, HEADER_LEN};
-use super::wire::{F_CSUM, F_GUEST_CSUM, F_MRG_RXBUF, RECEIVE, TURN, Wire};
+use super::wire::{F_CSUM, F_GUEST_CSUM, F_MRG_RXBUF, Moved, RECEIVE, TURN, Wire};
 use crate::devices::virtio::chain::{Chain, broken, total};
-use crate::devices::virtio::device::{Active, Cause};
+use crate::devices::virtio::device::Active;
 use crate::kvm::memory::Mem;
 use crate::net::{FRAME_LEN, Frame, Peer};
 
@@ -147,7 +147,7 @@ impl Wire for Cable {
         Ok(())
     }
 
-    fn receive(&mut self, active: &mut Active) -> io::Result<usize> {
+    fn receive(&mut self, active: &mut Active) -> io::Result<Moved> {
         let (mut count, mut is_awaited) = (0, false);
         while count < TURN
             && let Some(frame) = self.next_frame()
@@ -164,10 +164,7 @@ impl Wire for Cable {
             is_awaited |= self.deliver(&frame, active)?;
             self.spare = frame;
         }
-        if is_awaited {
-            active.irq.signal(Cause::Queue);
-        }
-        Ok(count)
+        Ok(Moved { count, is_awaited })
     }
 
     fn is_stuck(&self) -> bool {

@@ -10,6 +10,7 @@
 
 mod cable;
 mod device;
+mod expected;
 pub mod header;
 mod offload;
 mod tap;

@@ -7,11 +7,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::{Errno, read};
 
+use super::expected::{Answers, Pace};
 use super::header::HEADER_LEN;
 use super::offload::{offered, offload};
-use super::wire::{F_MRG_RXBUF, RECEIVE, TURN, Wire};
+use super::wire::{F_MRG_RXBUF, Moved, RECEIVE, TURN, Wire};
 use crate::devices::virtio::chain::{Chain, Segment, broken, length, total};
-use crate::devices::virtio::device::{Active, Cause};
+use crate::devices::virtio::device::Active;
 use crate::kvm::memory::Mem;
 use crate::kvm::transfer::Scatter;
 use crate::net::ETHERNET_LEN;
@@ -39,8 +40,12 @@ pub struct Tap {
     /// Bytes of a frame that waits for buffers, in `bytes`.
     held: Option<usize>,
     bytes: Vec<u8>,
-    /// Whether the kernel may have a frame.
-    has_more: bool,
+    /// How many frames the kernel may have, as far as we know.
+    may_have: usize,
+    /// How many frames have come in turn that fitted into one stretch of memory.
+    short: u8,
+    pace: Pace,
+    answers: Answers,
     /// Whether the interface is gone.
     is_gone: bool,
     /// Where the buffers of `room` are, and those of the frame that is sent; while a driver has begun.
@@ -55,6 +60,9 @@ struct Places {
 }
 
 impl Tap {
+    /// After how many short frames in turn the next one is taken for one, too.
+    const SHORT: u8 = 4;
+
     /// Behind the interface of `tap`, whose headers have [`HEADER_LEN`] bytes.
     pub fn new(tap: OwnedFd) -> Self {
         Self {
@@ -66,7 +74,10 @@ impl Tap {
             space: 0,
             held: None,
             bytes: vec![0; MOST],
-            has_more: true,
+            may_have: usize::MAX,
+            short: 0,
+            pace: Pace::default(),
+            answers: Answers::default(),
             is_gone: false,
             places: None,
             used: Vec::new(),
@@ -75,10 +86,10 @@ impl Tap {
 
     /// Takes buffers until the longest frame fits, as far as there are any.
     fn gather(&mut self, active: &mut Active) -> io::Result<()> {
-        while self.space < MOST && (self.merges || self.room.is_empty()) {
-            let Some(chain) = active.pop(RECEIVE)? else {
-                return Ok(());
-            };
+        if self.has_room() {
+            return Ok(());
+        }
+        active.pop_until(RECEIVE, |chain| {
             let more = total(&chain.writable);
             if more < HEADER_LEN {
                 return Err(broken("a receive buffer without room for a header"));
@@ -88,22 +99,27 @@ impl Tap {
                 extend(&mut places.room, &chain.writable)?;
             }
             self.room.push_back(chain);
-        }
-        Ok(())
+            Ok(self.has_room())
+        })
+    }
+
+    /// Whether the longest frame fits into what was gathered, or no more may be gathered for it.
+    fn has_room(&self) -> bool {
+        self.space >= MOST || !self.merges && !self.room.is_empty()
     }
 
     /// Puts the next frame into the buffers that were gathered; how long it is, or `None` where there is none, or
     /// none that fits yet.
     fn take(&mut self, active: &mut Active) -> io::Result<Option<usize>> {
         if self.held.is_none() && self.space >= MOST {
-            return Ok(self.take_directly());
+            return self.take_directly(active);
         }
         loop {
             let Some(len) = self.held.take().or_else(|| self.take_aside()) else {
                 return Ok(None);
             };
             if len <= self.space {
-                self.fill(len, active)?;
+                self.fill(0, &self.bytes[..len], active)?;
                 return Ok(Some(len));
             }
             // Where one buffer is all that a frame gets, it is lost if that is too small.
@@ -114,15 +130,38 @@ impl Tap {
         }
     }
 
-    /// The next frame, straight into the driver's buffers: the longest would fit.
-    fn take_directly(&mut self) -> Option<usize> {
-        match self.places.as_ref()?.room.read_once(self.tap.as_fd()) {
-            Ok(len) => Some(len),
+    /// The next frame, straight into the driver's buffers: the longest would fit. Where frames have been short, all behind the
+    /// first stretch comes aside.
+    fn take_directly(&mut self, active: &Active) -> io::Result<Option<usize>> {
+        let Some(places) = self.places.as_mut() else {
+            return Ok(None);
+        };
+        let are_short = self.short >= Self::SHORT;
+        let read = match are_short {
+            true => {
+                let spill = &mut self.bytes;
+                places.room.read_spilling(self.tap.as_fd(), 1, spill)
+            }
+            false => places.room.read_once(self.tap.as_fd()),
+        };
+        let len = match read {
+            Ok(len) => len,
             Err(error) => {
                 self.note(error.raw_os_error());
-                None
+                return Ok(None);
+            }
+        };
+        let mut segments = self.room.iter().flat_map(|chain| &chain.writable);
+        let first = segments.next().map_or(0, |first| length(*first));
+        if len <= first {
+            self.short = self.short.saturating_add(1);
+        } else {
+            self.short = 0;
+            if are_short && segments.next().is_some() {
+                self.fill(first, &self.bytes[..len - first], active)?;
             }
         }
+        Ok(Some(len))
     }
 
     /// The next frame, into a buffer of our own.
@@ -140,16 +179,20 @@ impl Tap {
     fn note(&mut self, errno: Option<i32>) {
         let soon = [Errno::AGAIN, Errno::INTR].map(|errno| Some(errno.raw_os_error()));
         self.is_gone = !soon.contains(&errno);
-        self.has_more = false;
+        self.may_have = 0;
+        self.pace.end();
+        self.answers.note(false);
     }
 
-    /// Copies the frame of `len` bytes that is aside into the buffers that were gathered.
-    fn fill(&self, len: usize, active: &Active) -> io::Result<()> {
-        let mut rest = &self.bytes[..len];
+    /// Copies `bytes` of a frame, from number `at` of its bytes on, into the buffers that were gathered.
+    fn fill(&self, at: usize, bytes: &[u8], active: &Active) -> io::Result<()> {
+        let (mut skip, mut rest) = (at, bytes);
         for chain in &self.room {
-            let (now, later) = rest.split_at(rest.len().min(total(&chain.writable)));
-            chain.write(&active.mem, 0, now)?;
-            rest = later;
+            let space = total(&chain.writable);
+            let offset = skip.min(space);
+            let (now, later) = rest.split_at(rest.len().min(space - offset));
+            chain.write(&active.mem, offset, now)?;
+            (skip, rest) = (skip - offset, later);
         }
         Ok(())
     }
@@ -211,23 +254,26 @@ impl Wire for Tap {
             extend(sent, &chain.readable)?;
             let _taken_or_lost = sent.write_once(self.tap.as_fd());
         }
+        if self.may_have == 0 && self.answers.are_expected() {
+            self.may_have = self.pace.begin();
+        }
         Ok(())
     }
 
-    fn receive(&mut self, active: &mut Active) -> io::Result<usize> {
+    fn receive(&mut self, active: &mut Active) -> io::Result<Moved> {
         let (mut count, mut is_awaited) = (0, false);
-        while count < TURN && (self.has_more || self.is_stuck()) {
+        while count < TURN && (self.may_have > 0 || self.is_stuck()) {
             self.gather(active)?;
             let Some(len) = self.take(active)? else {
                 break;
             };
             count += 1;
+            self.may_have = self.may_have.saturating_sub(1);
+            self.pace.count();
+            self.answers.note(true);
             is_awaited |= self.deliver(len, active)?;
         }
-        if is_awaited {
-            active.irq.signal(Cause::Queue);
-        }
-        Ok(count)
+        Ok(Moved { count, is_awaited })
     }
 
     fn is_stuck(&self) -> bool {
@@ -253,7 +299,7 @@ impl Wire for Tap {
     }
 
     fn poll(&mut self, is_readable: bool) -> io::Result<()> {
-        self.has_more = is_readable;
+        self.may_have = if is_readable { self.pace.begin() } else { 0 };
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use crate::devices::virtio::chain::Chain;
-use crate::devices::virtio::device::Active;
+use crate::devices::virtio::device::{Active, Cause};
 use crate::kvm::memory::Mem;
 
 /// Receive and transmit (virtio 1.2, 5.1.2).
@@ -33,6 +33,15 @@ pub const F_HOST_TSO6: u64 = 1 << 12;
 pub const F_HOST_ECN: u64 = 1 << 13;
 pub const F_HOST_USO: u64 = 1 << 56;
 
+/// What went one way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moved {
+    /// How many frames.
+    pub count: usize,
+    /// Whether the driver wants to be interrupted for them.
+    pub is_awaited: bool,
+}
+
 /// What stands between the queues and the other end. It is on the device's thread while the driver is ready.
 pub trait Wire: Send + 'static {
     /// Which features the driver may choose from.
@@ -41,8 +50,8 @@ pub trait Wire: Send + 'static {
     fn begin(&mut self, features: u64, mem: &Mem) -> io::Result<()>;
     /// Takes one frame that the driver sends. What no network takes is lost, as on any.
     fn send(&mut self, chain: &Chain, active: &Active) -> io::Result<()>;
-    /// Gives the driver what the other end has, a [`TURN`] at most; how many frames.
-    fn receive(&mut self, active: &mut Active) -> io::Result<usize>;
+    /// Gives the driver what the other end has, a [`TURN`] at most.
+    fn receive(&mut self, active: &mut Active) -> io::Result<Moved>;
     /// Whether a frame waits for buffers of the driver's.
     fn is_stuck(&self) -> bool;
     /// Puts back what was taken for frames that wait.
@@ -65,15 +74,19 @@ pub trait Wire: Send + 'static {
         loop {
             let sent = transmit(self, active)?;
             let received = self.receive(active)?;
-            if sent < TURN && received < TURN && !rearm(self, active)? {
+            // Once for both: an answer is often there by now.
+            if sent.is_awaited || received.is_awaited {
+                active.irq.signal(Cause::Queue);
+            }
+            if sent.count < TURN && received.count < TURN && !rearm(self, active)? {
                 return Ok(());
             }
         }
     }
 }
 
-/// Takes what the driver sends; how many frames.
-fn transmit(wire: &mut (impl Wire + ?Sized), active: &mut Active) -> io::Result<usize> {
+/// Takes what the driver sends.
+fn transmit(wire: &mut (impl Wire + ?Sized), active: &mut Active) -> io::Result<Moved> {
     let mut count = 0;
     while count < TURN
         && let Some(chain) = active.pop(TRANSMIT)?
@@ -82,10 +95,8 @@ fn transmit(wire: &mut (impl Wire + ?Sized), active: &mut Active) -> io::Result<
         wire.send(&chain, active)?;
         active.give_back(TRANSMIT, chain.head, 0)?;
     }
-    if count > 0 {
-        active.interrupt(TRANSMIT)?;
-    }
-    Ok(count)
+    let is_awaited = count > 0 && active.is_awaited(TRANSMIT)?;
+    Ok(Moved { count, is_awaited })
 }
 
 /// Asks to be notified of what is not there; true when it has come meanwhile.

@@ -115,6 +115,92 @@ fn a_frame_waits_for_buffers_or_is_lost_where_it_gets_one_only() {
 }
 
 #[test]
+fn a_long_frame_behind_short_ones_is_whole() {
+    let (mut driver, interface) = ready(MERGING);
+    // The last one is what makes room for the longest; the first stretch is shorter than its buffer.
+    let lens = [2000, 2000, 2000, 64_000];
+    let offer = |driver: &mut Driver, slots: &[u16]| {
+        for slot in slots {
+            let at = BUFFERS + 0x1_0000 * u64::from(*slot);
+            let chain = [
+                writable(at, 500),
+                writable(at + 500, lens[usize::from(*slot)] - 500),
+            ];
+            driver.offer(RX, 2 * slot, &chain);
+        }
+        driver.notify(RX);
+    };
+    offer(&mut driver, &[0, 1, 2, 3]);
+    for _ in 0..5 {
+        for slot in 0..4 {
+            interface.send(&large()[..64]).unwrap();
+            assert_eq!(used(&mut driver, RX, 1), [(2 * slot, 64)]);
+            offer(&mut driver, &[u16::try_from(slot).unwrap()]);
+        }
+    }
+    let mut bytes = large();
+    interface.send(&bytes).unwrap();
+    let shown = used(&mut driver, RX, 3);
+    assert_eq!(shown, [(0, 2000), (2, 2000), (4, 1012)]);
+    bytes[10..HEADER].copy_from_slice(&[3, 0]);
+    let mut got = driver.get(BUFFERS, 2000);
+    got.extend(driver.get(BUFFERS + 0x1_0000, 2000));
+    got.extend(driver.get(BUFFERS + 0x2_0000, 1012));
+    assert!(got == bytes);
+}
+
+#[test]
+fn however_many_frames_come_at_once_all_of_them_arrive() {
+    let (mut driver, interface) = ready(MERGING);
+    // One at a time for long enough to be expected, then more, and fewer again.
+    let bursts = [1; 20].into_iter().chain([5, 1, 12, 12, 12]).chain([1; 10]);
+    for (turn, count) in bursts.enumerate() {
+        for slot in 0..count {
+            let at = BUFFERS + 0x1000 * u64::from(slot);
+            driver.offer(RX, slot, &[writable(at, 2000)]);
+        }
+        driver.notify(RX);
+        for _ in 0..count {
+            interface.send(&large()[..64]).unwrap();
+        }
+        let all = used(&mut driver, RX, count.into());
+        assert_eq!(all.len(), usize::from(count), "turn {turn}");
+        assert!(all.iter().all(|(_, len)| *len == 64));
+    }
+}
+
+#[test]
+fn frames_go_both_ways_at_a_time_whether_answers_are_there_at_once_or_later() {
+    let (mut driver, interface) = ready(MERGING);
+    driver.put(BUFFERS + 0x8000, &[7; 64]);
+    for turn in 0..60u32 {
+        for slot in 0..2 {
+            let at = BUFFERS + 0x1000 * u64::from(slot);
+            driver.offer(RX, slot, &[writable(at, 2000)]);
+        }
+        driver.offer(TX, 0, &[readable(BUFFERS + 0x8000, 64)]);
+        // Before it is sent, after it was sent, and both.
+        let (early, late) = (turn % 3 != 1, turn % 3 != 0);
+        if early {
+            interface.send(&large()[..64]).unwrap();
+        }
+        driver.notify(TX);
+        assert_eq!(received(&interface), [7; 64]);
+        if late {
+            interface.send(&large()[..64]).unwrap();
+        }
+        let count = usize::from(early) + usize::from(late);
+        assert_eq!(used(&mut driver, RX, count).len(), count, "turn {turn}");
+        assert_eq!(used(&mut driver, TX, 1), [(0, 0)]);
+        // The ring has room for what was offered and not used.
+        if count < 2 {
+            interface.send(&large()[..64]).unwrap();
+            assert_eq!(used(&mut driver, RX, 1).len(), 1);
+        }
+    }
+}
+
+#[test]
 fn what_is_taken_in_advance_is_put_back_at_a_reset() {
     let (mut driver, interface) = ready(MERGING);
     for slot in 0..8 {
