@@ -368,8 +368,8 @@ fn connect(
     launched.plug(&taken.trunks)?;
     let net = network::find(spec, taken.seats.clone(), life.id().short())?;
     launched.listen(&net.doors)?;
-    let mut tap = net.tap.iter();
-    tap.try_for_each(|tap| launched.wire(tap, net.vhost.as_ref()))?;
+    let mut cables = net.cables.iter();
+    cables.try_for_each(|cable| launched.wire(cable))?;
     let attempts = net.network.as_ref().map(|_| life.begin_attempts());
     let attempts = attempts.transpose()?;
     attempts.iter().try_for_each(|file| launched.note(file))?;

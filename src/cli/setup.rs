@@ -9,8 +9,9 @@ use crate::spec::sentence::sentence;
 /// Print what root has to do on this host for --network tap=NAME or bridge=NAME, or do it
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// As it will be at --network: tap=NAME or bridge=NAME, and with ip= and gw= this host leads to others
-    #[arg(value_name = "tap=NAME|bridge=NAME[,ip=…,gw=…]")]
+    /// As it will be at --network: tap=NAME or bridge=NAME, with ip= and gw= this host leads to others, and with queues= the
+    /// TAP interface has several queues
+    #[arg(value_name = "tap=NAME|bridge=NAME[,ip=…,gw=…][,queues=…]")]
     network: String,
     /// Put the TAP interface on this bridge, which is made if it is not there
     #[arg(long, value_name = "NAME")]

@@ -57,8 +57,8 @@ pub struct Workload {
     /// The network: user is one of its own, over sockets of this host's; none is none; NAME, also several, one that
     /// `husk network create` made, with the other machines on it; tap=NAME and bridge=NAME are this host's own, by a TAP
     /// interface that is there, or on a bridge, with
-    /// [,ip=ADDRESS/BITS][,gw=ADDRESS][,dns=ADDRESS][,mac=MAC][,mtu=BYTES][,vhost=on|off]: `husk network setup` makes
-    /// them
+    /// [,ip=ADDRESS/BITS][,gw=ADDRESS][,dns=ADDRESS][,mac=MAC][,mtu=BYTES][,queues=N][,vhost=on|off]: `husk network
+    /// setup` makes them
     #[arg(long, value_name = "user|none|NAME|tap=…|bridge=…", add = completion::networks())]
     network: Vec<String>,
     /// Be found by this name too by the other machines on its networks

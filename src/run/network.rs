@@ -20,6 +20,7 @@ use crate::spec::{
     Transport, VmNetwork, parse_publish,
 };
 use crate::timeline::Timeline;
+use crate::vmm::HostCable;
 
 pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
@@ -38,12 +39,10 @@ pub struct Found {
     pub network: Option<VmNetwork>,
     /// What the guest is told, if it has any.
     pub interface: Option<Interface>,
-    /// Its cable to a network of the host's.
-    pub tap: Option<OwnedFd>,
-    /// What of the host's kernel moves frames there.
-    pub vhost: Option<OwnedFd>,
+    /// Its cables to a network of the host's.
+    pub cables: Vec<HostCable>,
     /// What of that this host does not have.
-    pub missing: Option<Missing>,
+    pub missing: Vec<Missing>,
     /// Sockets of its published ports.
     pub doors: Vec<OwnedFd>,
     /// Where they are.
@@ -149,14 +148,12 @@ impl Outside {
 /// is the machine's.
 pub fn find(spec: &mut RunSpec, seats: Vec<Seat>, id: &str) -> Result<Found, run::Error> {
     if let Some(link) = &spec.networking.link {
-        let (vhost, missing) = tap::find_vhost(link)?;
-        let plugged = tap::plug(&link.end)?;
+        let plugged = tap::plug(link, spec.cpus.count())?;
         tap::tell_guest(&mut spec.files, &spec.hostname, link);
         return Ok(Found {
             interface: Some(tap::interface(link, plugged.mtu, id)),
-            tap: Some(plugged.tap),
-            vhost,
-            missing,
+            cables: plugged.cables,
+            missing: plugged.missing,
             ..Found::default()
         });
     }

@@ -63,7 +63,11 @@ pub fn steps(link: &HostLink, bridge: Option<&str>, user: &str) -> Vec<Step> {
         steps.push(say(&format!("ip link set {name} up")));
     }
     if let HostEnd::Tap(name) = &link.end {
-        let words = format!("ip tuntap add dev {name} mode tap user {user}");
+        let kind = match link.queues {
+            Some(2..) => " multi_queue",
+            _ => "",
+        };
+        let words = format!("ip tuntap add dev {name} mode tap user {user}{kind}");
         steps.push(make(name, &words));
         if let Some(bridge) = bridge {
             steps.push(say(&format!("ip link set {name} master {bridge}")));
@@ -251,6 +255,17 @@ mod tests {
         let link = HostLink::parse(text).unwrap();
         let undone = ["nft delete table ip husk_vm0", "ip link delete vm0"];
         assert_eq!(undoing(&link, None), undone);
+    }
+
+    #[test]
+    fn one_with_several_queues() {
+        for (text, kind) in [
+            ("tap=vm0,queues=4", " multi_queue"),
+            ("tap=vm0,queues=1", ""),
+        ] {
+            let expected = format!("ip tuntap add dev vm0 mode tap user me{kind}");
+            assert_eq!(lines(text, None)[0], expected);
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::kvm::vhost;
 use crate::spec::{HostEnd, HostLink, HostPlace, Missing};
 use crate::sys::interfaces;
 use crate::sys::tun;
+use crate::vmm::HostCable;
 
 /// What TAP interfaces are called that husk makes: the kernel puts a number there.
 const OWN_NAME: &str = "husk%d";
@@ -57,6 +58,18 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// It was made for a machine with one queue.
+    #[error(
+        "--network {end},queues={queues}: that interface has one queue; take it away (ip link delete {name}), and `husk network setup {end},queues={queues}` says how to make one with more"
+    )]
+    OneQueue {
+        /// Which.
+        end: HostEnd,
+        /// Its name.
+        name: String,
+        /// How many were asked for.
+        queues: u16,
+    },
     /// It does not move frames itself, or not for this user.
     #[error(
         "--network {end},vhost=on: cannot use {}: load the module (modprobe vhost_net), or let your user open it",
@@ -80,22 +93,48 @@ pub enum Error {
     },
 }
 
-/// A cable that is plugged in.
+/// A cable for each queue of a card, plugged in.
 #[derive(Debug)]
 pub struct Plugged {
-    /// Its other end.
-    pub tap: OwnedFd,
+    /// Their other ends, and what of this host's kernel moves the frames of each, if anything does.
+    pub cables: Vec<HostCable>,
     /// Bytes of the longest packet of the network.
     pub mtu: u16,
+    /// What this host does not have of what nobody asked for.
+    pub missing: Vec<Missing>,
+}
+
+/// Plugs a machine of so many CPUs in where `link` says. What is made for it is gone when the cables are.
+pub fn plug(link: &HostLink, cpus: u32) -> Result<Plugged, Error> {
+    let (mut movers, mut missing) = (Vec::new(), Vec::new());
+    let queues = link.queues_for(cpus);
+    let first = find_vhost(link, &mut missing)?;
+    let (taps, mtu) = match &link.end {
+        HostEnd::Tap(name) => plug_into_tap(link, name, queues, &mut missing)?,
+        HostEnd::Bridge(name) => plug_into_bridge(&link.end, name, queues)?,
+    };
+    // One descriptor of vhost's serves two queues.
+    if first.is_some() {
+        let others = (1..taps.len()).map(|_| vhost::open_net(KERNEL_FEATURES));
+        let others: io::Result<Vec<_>> = others.collect();
+        movers = others.map_err(refused(&link.end, "open vhost-net once for each queue"))?;
+    }
+    let movers = first.into_iter().chain(movers).map(Some);
+    let movers = movers.chain(std::iter::repeat_with(|| None));
+    Ok(Plugged {
+        cables: taps.into_iter().zip(movers).collect(),
+        mtu,
+        missing,
+    })
 }
 
 /// What of this host's kernel moves the frames of `link`, where it can and nobody minds; why not, where nobody asked for it.
-pub fn find_vhost(link: &HostLink) -> Result<(Option<OwnedFd>, Option<Missing>), Error> {
+fn find_vhost(link: &HostLink, missing: &mut Vec<Missing>) -> Result<Option<OwnedFd>, Error> {
     if link.vhost == Some(false) {
-        return Ok((None, None));
+        return Ok(None);
     }
     match vhost::open_net(KERNEL_FEATURES) {
-        Ok(file) => Ok((Some(file), None)),
+        Ok(file) => Ok(Some(file)),
         Err(source) if link.vhost == Some(true) => Err(Error::NoVhost {
             end: link.end.clone(),
             source,
@@ -106,28 +145,27 @@ pub fn find_vhost(link: &HostLink) -> Result<(Option<OwnedFd>, Option<Missing>),
                 link.end,
                 vhost::NET_PATH,
             );
-            Ok((None, Some(Missing { text, asked: false })))
+            missing.push(Missing { text, asked: false });
+            Ok(None)
         }
     }
 }
 
-/// Plugs in at `end`. What is made for it is gone when the cable is.
-pub fn plug(end: &HostEnd) -> Result<Plugged, Error> {
-    match end {
-        HostEnd::Tap(name) => plug_into_tap(end, name),
-        HostEnd::Bridge(name) => plug_into_bridge(end, name),
-    }
-}
-
-fn plug_into_tap(end: &HostEnd, name: &str) -> Result<Plugged, Error> {
+fn plug_into_tap(
+    link: &HostLink,
+    name: &str,
+    queues: u16,
+    missing: &mut Vec<Missing>,
+) -> Result<(Vec<OwnedFd>, u16), Error> {
+    let end = &link.end;
     // Who may make interfaces would make one here.
     let mut interface = find(end, name)?;
-    let tap = tun::open(&c_name(name), HEADER_LEN).map_err(|source| match source.kind() {
-        io::ErrorKind::ResourceBusy => Error::Busy(end.clone()),
-        io::ErrorKind::PermissionDenied => Error::NotYours(end.clone()),
-        io::ErrorKind::InvalidInput => Error::OtherKind(end.clone()),
-        _ => refused(end, "open /dev/net/tun")(source),
-    })?;
+    // One with several queues takes as many programs; who is there first has it.
+    let is_held = interface.has_carrier().is_ok_and(|held| held);
+    let taps = open_tap(link, name, queues, missing)?;
+    if is_held {
+        return Err(Error::Busy(end.clone()));
+    }
     let reading = refused(end, "read the interface's settings");
     let (is_up, mtu) = interface
         .is_up()
@@ -139,16 +177,58 @@ fn plug_into_tap(end: &HostEnd, name: &str) -> Result<Plugged, Error> {
             name: name.to_owned(),
         })?;
     }
-    Ok(Plugged { tap, mtu })
+    Ok((taps, mtu))
 }
 
-fn plug_into_bridge(end: &HostEnd, name: &str) -> Result<Plugged, Error> {
+/// The cables of an interface that is there: `queues` of them, if it was made for several or somebody asked for them.
+fn open_tap(
+    link: &HostLink,
+    name: &str,
+    queues: u16,
+    missing: &mut Vec<Missing>,
+) -> Result<Vec<OwnedFd>, Error> {
+    let end = &link.end;
+    let said = |source: io::Error| match source.kind() {
+        io::ErrorKind::ResourceBusy => Error::Busy(end.clone()),
+        io::ErrorKind::PermissionDenied => Error::NotYours(end.clone()),
+        io::ErrorKind::InvalidInput => Error::OtherKind(end.clone()),
+        _ => refused(end, "open /dev/net/tun")(source),
+    };
+    let own = c_name(name);
+    if queues > 1 {
+        match tun::open_many(&own, queues.into(), HEADER_LEN) {
+            Err(source) if source.kind() == io::ErrorKind::InvalidInput => {}
+            opened => return opened.map_err(said),
+        }
+    }
+    let one = tun::open(&own, HEADER_LEN).map_err(said)?;
+    if queues > 1 && link.queues.is_some() {
+        return Err(Error::OneQueue {
+            end: end.clone(),
+            name: name.to_owned(),
+            queues,
+        });
+    }
+    if queues > 1 {
+        let text = format!(
+            "--network {end}: the card has one queue, not one for each CPU: the interface was not made for more (multi_queue)"
+        );
+        missing.push(Missing { text, asked: false });
+    }
+    Ok(vec![one])
+}
+
+fn plug_into_bridge(end: &HostEnd, name: &str, queues: u16) -> Result<(Vec<OwnedFd>, u16), Error> {
     let mut bridge = find(end, name)?;
-    let tap = tun::tap(&c_name(OWN_NAME), HEADER_LEN).map_err(|source| match source.kind() {
+    let made = match queues {
+        1 => tun::tap(&c_name(OWN_NAME), HEADER_LEN).map(|tap| vec![tap]),
+        _ => tun::taps(&c_name(OWN_NAME), queues.into(), HEADER_LEN),
+    };
+    let taps = made.map_err(|source| match source.kind() {
         io::ErrorKind::PermissionDenied => Error::NotRoot(name.to_owned()),
         _ => refused(end, "make a TAP interface (/dev/net/tun)")(source),
     })?;
-    let own = tun::name(tap.as_fd()).map_err(refused(end, "find the new interface"))?;
+    let own = tun::name(taps[0].as_fd()).map_err(refused(end, "find the new interface"))?;
     let mut own = find(end, &own)?;
     let mtu = bridge.mtu();
     let mtu = mtu.map_err(refused(end, "read the bridge's settings"))?;
@@ -164,7 +244,7 @@ fn plug_into_bridge(end: &HostEnd, name: &str) -> Result<Plugged, Error> {
         })?;
     let up = own.bring_up();
     up.map_err(refused(end, "bring the new interface up"))?;
-    Ok(Plugged { tap, mtu })
+    Ok((taps, mtu))
 }
 
 fn find(end: &HostEnd, name: &str) -> Result<interfaces::Interface, Error> {
@@ -263,9 +343,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_plugged_in_is_one_line() {
-        let absent = plug(&HostEnd::Tap("husk-absent".to_owned())).unwrap_err();
+        let plug = |text| plug(&HostLink::parse(text).unwrap(), 1);
+        let absent = plug("tap=husk-absent").unwrap_err();
         assert!(absent.to_string().contains("no interface of that name"));
-        let absent = plug(&HostEnd::Bridge("husk-absent".to_owned())).unwrap_err();
+        let absent = plug("bridge=husk-absent").unwrap_err();
         assert!(absent.to_string().contains("husk network setup bridge="));
     }
 }

@@ -11,6 +11,9 @@ const MOST_NAME: usize = 15;
 /// than its length can say.
 const MTUS: std::ops::RangeInclusive<u16> = 68..=u16::MAX;
 
+/// Most queues either way of one card.
+pub const MOST_QUEUES: u16 = 8;
+
 /// Most resolvers (MAXNS of resolv.conf(5)).
 const MOST_RESOLVERS: usize = 3;
 
@@ -40,6 +43,8 @@ pub struct HostLink {
     pub resolvers: Vec<IpAddr>,
     /// Whether the host's kernel moves the frames (vhost-net); where it can, if nobody says.
     pub vhost: Option<bool>,
+    /// How many queues the card has either way; as [`HostLink::queues_for`] says, if nobody does.
+    pub queues: Option<u16>,
 }
 
 /// An address on a network, and the way to others.
@@ -60,12 +65,18 @@ pub fn is_host_link(text: &str) -> bool {
 
 impl HostLink {
     /// `tap=NAME` or `bridge=NAME`, and behind it `,ip=ADDRESS/BITS`, `,gw=ADDRESS`, `,dns=ADDRESS`, `,mac=…`,
-    /// `,mtu=…` and `,vhost=on` or `off`, in any order; `ip` and `gw` once for IPv4 and once for IPv6.
+    /// `,mtu=…`, `,queues=N` and `,vhost=on` or `off`, in any order; `ip` and `gw` once for IPv4 and once for IPv6.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = |why: String| {
             format!("--network `{text}`: {why}, like tap=vm0,ip=10.0.0.2/24,gw=10.0.0.1")
         };
         Self::read(text).map_err(wrong)
+    }
+
+    /// How many queues the card of a machine with so many CPUs has either way: one for each CPU, where nobody says.
+    pub fn queues_for(&self, cpus: u32) -> u16 {
+        let each = u16::try_from(cpus).unwrap_or(MOST_QUEUES);
+        self.queues.unwrap_or(each.min(MOST_QUEUES)).max(1)
     }
 
     fn read(text: &str) -> Result<Self, String> {
@@ -83,6 +94,7 @@ impl HostLink {
             v6: None,
             resolvers: Vec::new(),
             vhost: None,
+            queues: None,
         };
         let mut gateways = Vec::new();
         for word in words {
@@ -94,9 +106,10 @@ impl HostLink {
                 "mac" => once(key, &mut link.mac, parse_mac(value)?)?,
                 "mtu" => once(key, &mut link.mtu, parse_mtu(value)?)?,
                 "vhost" => once(key, &mut link.vhost, parse_switch(key, value)?)?,
+                "queues" => once(key, &mut link.queues, parse_queues(value)?)?,
                 _ => {
                     return Err(format!(
-                        "`{key}` is none of ip, gw, dns, mac, mtu and vhost"
+                        "`{key}` is none of ip, gw, dns, mac, mtu, queues and vhost"
                     ));
                 }
             }
@@ -224,6 +237,11 @@ fn parse_mtu(value: &str) -> Result<u16, String> {
     })
 }
 
+fn parse_queues(value: &str) -> Result<u16, String> {
+    let queues = number(value).filter(|queues| (1..=MOST_QUEUES).contains(queues));
+    queues.ok_or_else(|| format!("`queues={value}` is not from 1 to {MOST_QUEUES}"))
+}
+
 fn parse_switch(key: &str, value: &str) -> Result<bool, String> {
     match value {
         "on" => Ok(true),
@@ -276,6 +294,10 @@ mod tests {
             asked.map(|link| link.unwrap().vhost),
             [Some(true), Some(false)]
         );
+        // A queue for each CPU, within bounds.
+        assert_eq!([1, 3, 200].map(|cpus| bare.queues_for(cpus)), [1, 3, 8]);
+        let asked = HostLink::parse("tap=vm0,queues=2").unwrap();
+        assert_eq!([1, 4].map(|cpus| asked.queues_for(cpus)), [2, 2]);
         // The order is anybody's.
         let turned = HostLink::parse("tap=vm0,gw=10.0.0.1,ip=10.0.0.2/24").unwrap();
         assert_eq!(turned.v4, Some(v4));
@@ -310,6 +332,9 @@ mod tests {
             ("tap=vm0,speed=1", "`speed`"),
             ("tap=vm0,vhost=1", "neither on nor off"),
             ("tap=vm0,vhost=on,vhost=off", "twice"),
+            ("tap=vm0,queues=0", "queues="),
+            ("tap=vm0,queues=9", "from 1 to 8"),
+            ("tap=vm0,queues=", "queues="),
             ("tap=vm0,", "none of"),
         ] {
             let problem = HostLink::parse(text).unwrap_err();

@@ -12,6 +12,17 @@ use super::check;
 /// Makes an interface a port of a bridge (linux/sockios.h).
 const SIOCBRADDIF: c_ulong = 0x89a2;
 
+/// Asks an interface's driver (linux/sockios.h), and what: whether there is a link (linux/ethtool.h).
+const SIOCETHTOOL: c_ulong = 0x8946;
+const GET_LINK: u32 = 0x0a;
+
+/// `struct ethtool_value`.
+#[repr(C)]
+struct Link {
+    command: u32,
+    data: u32,
+}
+
 /// One of them, by its name.
 #[derive(Debug)]
 pub struct Interface {
@@ -79,6 +90,17 @@ impl Interface {
         self.ask(SIOCBRADDIF)
     }
 
+    /// Whether it is up, and somebody is at the other end of its cable.
+    pub fn has_carrier(&mut self) -> io::Result<bool> {
+        let mut link = Link {
+            command: GET_LINK,
+            data: 0,
+        };
+        self.request.ifr_ifru.ifru_data = (&raw mut link).cast();
+        self.ask(SIOCETHTOOL)?;
+        Ok(link.data != 0)
+    }
+
     fn flags(&mut self) -> io::Result<libc::c_short> {
         self.ask(libc::SIOCGIFFLAGS)?;
         // SAFETY: the kernel has filled this member of the union.
@@ -87,7 +109,8 @@ impl Interface {
 
     fn ask(&mut self, what: c_ulong) -> io::Result<()> {
         let fd = self.socket.as_raw_fd();
-        // SAFETY: each of these requests reads and writes one ifreq, which outlives the call.
+        // SAFETY: each of these requests reads and writes one ifreq, which outlives the call; and the one by which a driver
+        // is asked, what that points at, which its caller keeps.
         check(unsafe { libc::ioctl(fd, what, &raw mut self.request) })
     }
 }
@@ -113,7 +136,8 @@ mod tests {
         let mut loopback = Interface::find(c"lo").unwrap();
         assert!(loopback.index > 0);
         assert!(loopback.mtu().unwrap() > 1280);
-        assert!(loopback.is_up().is_ok());
+        let is_up = loopback.is_up().unwrap();
+        assert_eq!(loopback.has_carrier().unwrap(), is_up);
         let absent = Interface::find(c"husk-absent").unwrap_err();
         assert_eq!(absent.kind(), io::ErrorKind::NotFound);
         let long = Interface::find(c"0123456789abcdef").unwrap_err();

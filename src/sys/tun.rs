@@ -1,6 +1,6 @@
 //! Network interfaces whose cable ends in a program (Linux's Documentation/networking/tuntap.rst).
 
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, CString, c_int};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -50,6 +50,36 @@ pub fn open(name: &CStr, header_len: usize) -> io::Result<OwnedFd> {
         attached => attached?,
     };
     prepare(tap, header_len)
+}
+
+/// As [`tap`], with `count` cables: each is read and written by itself, and the kernel answers a flow by the cable by which it
+/// came last.
+pub fn taps(name: &CStr, count: usize, header_len: usize) -> io::Result<Vec<OwnedFd>> {
+    let first = attach(name, libc::IFF_MULTI_QUEUE)?;
+    let own = CString::new(self::name(first.as_fd())?)?;
+    let others = (1..count).map(|_| attach(&own, libc::IFF_MULTI_QUEUE));
+    let all = [Ok(first)].into_iter().chain(others);
+    all.map(|tap| prepare(tap?, header_len)).collect()
+}
+
+/// `count` cables of the interface called `name`, which exists and outlives them; otherwise as [`taps`]. An error of kind
+/// `InvalidInput` where it was made for one.
+pub fn open_many(name: &CStr, count: usize, header_len: usize) -> io::Result<Vec<OwnedFd>> {
+    let cables = (0..count).map(|_| attach(name, libc::IFF_MULTI_QUEUE));
+    cables.map(|tap| prepare(tap?, header_len)).collect()
+}
+
+/// Whether frames come by this cable, one of several, from now on.
+pub fn set_in_use(tap: BorrowedFd<'_>, is_used: bool) -> io::Result<()> {
+    // SAFETY: every field of the request is an integer or a union of them: zero is a value.
+    let mut request: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
+    let kind = match is_used {
+        true => libc::IFF_ATTACH_QUEUE,
+        false => libc::IFF_DETACH_QUEUE,
+    };
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(kind).expect("bits of a short");
+    // SAFETY: TUNSETQUEUE reads one ifreq, which outlives the call.
+    check(unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETQUEUE, &raw const request) })
 }
 
 /// Leaves to who reads what it says it does.

@@ -28,7 +28,7 @@ use crate::devices::virtio::blk::{Block, Sparse, Stitched, WritableBlock};
 use crate::devices::virtio::device::Device;
 use crate::devices::virtio::fs::{Fs, Share};
 use crate::devices::virtio::mmio::Transport;
-use crate::devices::virtio::net::{Cable, Net, Tap, Vhost};
+use crate::devices::virtio::net::{Cable, MOST_PAIRS, Net, Pairs, Tap, Vhost};
 use crate::devices::virtio::pace::Pace;
 use crate::devices::virtio::rng::Rng;
 use crate::devices::virtio::vsock::{Connector, Vsock};
@@ -38,7 +38,7 @@ use crate::kvm::memory::Mem;
 use crate::kvm::{self, Exits, Flavour, Kvm, Vcpu, Vm};
 use crate::net::{Network, Setup};
 use crate::spec::VmSpec;
-use crate::sys::{limits, signals};
+use crate::sys::{limits, signals, tun};
 
 /// Builds the machine of `parts` in a VM, which `first` will be vCPU 0 of, and tells when it is built.
 pub fn build(
@@ -66,7 +66,7 @@ pub fn build(
     let mut devices = new_devices(parts.disk, &governor.pace, connector)?;
     let wanted = wanted_devices(spec, (parts.shares, parts.written), &governor)?;
     devices.extend(wanted);
-    let (card, patch) = connect(parts.network, parts.tap, mem)?;
+    let (card, patch) = connect(parts.network, parts.cables, mem)?;
     devices.extend(card);
     let mut command_line = CommandLine::new(flavour, cpus, spec.memory, speech(spec));
     let (mmio, transports) = wire_devices(&vm, mem, devices, &mut command_line)?;
@@ -243,19 +243,15 @@ type Card = Box<dyn Device>;
 /// a network of its own is an open file of this process.
 fn connect(
     own: Option<Setup>,
-    tap: Option<HostCable>,
+    cables: Vec<HostCable>,
     mem: &Mem,
 ) -> Result<(Option<Card>, Option<Patch>), Error> {
     let refused = |source| Error::Host {
         what: "a network",
         source,
     };
-    if let Some((tap, vhost)) = tap {
-        let card: Card = match vhost {
-            Some(vhost) => Box::new(Vhost::new(tap, vhost, mem).map_err(refused)?),
-            None => Box::new(Net::new(Tap::new(tap)).map_err(refused)?),
-        };
-        return Ok((Some(card), None));
+    if !cables.is_empty() {
+        return Ok((Some(connect_to_host(cables, mem).map_err(refused)?), None));
     }
     let Some(setup) = own else {
         return Ok((None, None));
@@ -265,6 +261,41 @@ fn connect(
     let card = Net::new(Cable::new(Box::new(network))).map_err(refused)?;
     let patch = (changes, card.waker());
     Ok((Some(Box::new(card)), Some(patch)))
+}
+
+/// What the threads of a card are called: one for each pair of its queues.
+const MOVERS: [&str; MOST_PAIRS] = [
+    "net", "net1", "net2", "net3", "net4", "net5", "net6", "net7",
+];
+
+/// The network device at the end of `cables`, one for each pair of its queues.
+fn connect_to_host(cables: Vec<HostCable>, mem: &Mem) -> io::Result<Card> {
+    let ends = cables.iter().map(|(tap, _)| tap.try_clone());
+    let ends = ends.collect::<io::Result<Vec<_>>>()?;
+    let mut pairs: Vec<Card> = Vec::new();
+    for ((tap, vhost), name) in cables.into_iter().zip(MOVERS) {
+        let card: Card = match vhost {
+            None => Box::new(Net::new(Tap::new(tap))?.named(name)),
+            Some(vhost) => {
+                let card = Vhost::new(tap, vhost, mem)?;
+                match pairs.first().and_then(|first| first.interrupt()) {
+                    Some(event) => Box::new(card.interrupting(event)?),
+                    None => Box::new(card),
+                }
+            }
+        };
+        pairs.push(card);
+    }
+    if pairs.len() == 1
+        && let Some(only) = pairs.pop()
+    {
+        return Ok(only);
+    }
+    let steer = move |pair: usize, is_used| match ends.get(pair) {
+        Some(end) => tun::set_in_use(end.as_fd(), is_used),
+        None => Ok(()),
+    };
+    Ok(Box::new(Pairs::new(pairs, Box::new(steer))?))
 }
 
 /// The serial port, and the keyboard controller.

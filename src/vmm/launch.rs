@@ -13,6 +13,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::console::Console;
 use super::error::Error;
 use super::freezer::Freezer;
+use super::parts::HostCable;
 use super::tuning::Tuner;
 use super::uplink::{self, Order};
 use crate::kvm::Kvm;
@@ -93,9 +94,9 @@ impl Launched {
         Ok(())
     }
 
-    /// Hands over the cable to a network of the host's, and what moves frames there, if anything of the kernel's does.
-    pub fn wire(&self, tap: &OwnedFd, vhost: Option<&OwnedFd>) -> Result<(), Error> {
-        let files = [Some(tap), vhost].into_iter().flatten();
+    /// Hands over a cable to a network of the host's, the next one of the machine's.
+    pub fn wire(&self, (tap, vhost): &HostCable) -> Result<(), Error> {
+        let files = [Some(tap), vhost.as_ref()].into_iter().flatten();
         let files: Vec<_> = files.map(AsFd::as_fd).collect();
         self.order(&Order::Wire, &files)
     }

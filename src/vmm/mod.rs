@@ -27,6 +27,7 @@ pub use asker::{Asked, Asker, prepare};
 pub use error::Error;
 pub use freezer::Freezer;
 pub use launch::{Launched, MACHINE_NAME, MACHINE_VERB, launch};
+pub use parts::HostCable;
 pub use serve::serve;
 pub use talk::Topic;
 pub use tuning::{Tuner, Tuning};

@@ -37,8 +37,8 @@ pub struct Parts {
     pub shares: Vec<fs::Share>,
     /// Its network, if it has one.
     pub network: Option<Setup>,
-    /// Its cable, if its network is one of the host's.
-    pub tap: Option<HostCable>,
+    /// Its cables, if its network is one of the host's: one for each queue of its card.
+    pub cables: Vec<HostCable>,
 }
 
 /// Takes the order to build with its files, loads the kernel, and tells so.
@@ -62,7 +62,7 @@ pub fn take_parts(uplink: &Seqpacket) -> Result<Parts, Error> {
         written: files.written,
         shares: open_shares(&spec, handed.shares)?,
         network,
-        tap: handed.tap,
+        cables: handed.cables,
         spec,
     })
 }
@@ -73,7 +73,7 @@ struct Handed {
     shares: Vec<OwnedFd>,
     doors: Vec<OwnedFd>,
     attempts: Option<OwnedFd>,
-    tap: Option<HostCable>,
+    cables: Vec<HostCable>,
     trunks: Vec<OwnedFd>,
 }
 
@@ -91,7 +91,9 @@ fn take_build(uplink: &Seqpacket) -> Result<(VmSpec, Vec<OwnedFd>, Handed), Erro
             Order::Listen => handed.doors.extend(files),
             Order::Plug => handed.trunks.extend(files),
             Order::Note => handed.attempts = files.next(),
-            Order::Wire => handed.tap = files.next().map(|tap| (tap, files.next())),
+            Order::Wire => handed
+                .cables
+                .extend(files.next().map(|tap| (tap, files.next()))),
             _ => return Err(misordered()),
         }
     }

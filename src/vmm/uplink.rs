@@ -7,7 +7,7 @@
 //!    ├── Listen + sockets… ─────────────────────────▶ │   if ports are published
 //!    ├── Note + file ───────────────────────────────▶ │   if there is a network of its own
 //!    ├── Plug + connections… ───────────────────────▶ │   if it is on networks with other machines
-//!    ├── Wire + a cable, vhost-net ─────────────────▶ │   or if its network is one of the host's
+//!    ├── Wire + a cable, vhost-net ─────────────────▶ │   or if its network is one of the host's: for each queue
 //!    ├── Build{spec} + console, kernel, disk… ──────▶ │
 //!    │ ◀──────────────── Loaded, Created, Built ──────┤   or Failed{text}
 //!    │ ◀──────────── Connected{port} + a socket ──────┤   once per connection of the guest
@@ -56,8 +56,8 @@ pub enum Order {
     /// Reach the other machines on the guest's networks by these. Files: connections to switches, in the order of the
     /// places of the spec's network.
     Plug,
-    /// Lead the guest's cable here. Files: that of a TAP interface, and that of what moves frames in the host's kernel, if
-    /// it has that.
+    /// Lead the guest's next cable here: it has one for each queue of its card. Files: that of a TAP interface, and that of
+    /// what moves frames in the host's kernel, if it has that.
     Wire,
     /// Build and start this machine. Files: the console's pipe, the kernel, the initial RAM disk if
     /// there is one, the disk's pieces, the disk that is written.

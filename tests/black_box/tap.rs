@@ -168,6 +168,71 @@ fn movers() -> Vec<usize> {
     threads.map(count).collect()
 }
 
+/// How many pairs of queues a guest's card uses.
+const USED_PAIRS: &str = "ls /sys/class/net/eth0/queues | grep -c tx-";
+
+#[test]
+fn a_machine_with_several_cpus_has_a_queue_for_each() {
+    in_a_network_of_its_own(|| {
+        ip("tuntap add dev vm0 mode tap multi_queue user root");
+        ip(&format!("addr add {HOST}/24 dev vm0"));
+        ip("link set vm0 up");
+        make_tap("vm1");
+        ip("link add br0 type bridge");
+        let bytes = pattern(sized());
+        let (file, sink) = (web(HOST, bytes.clone()), sink(HOST));
+        let sum = digest(&bytes);
+        let script = format!(
+            "{USED_PAIRS}; cat /sys/class/net/eth0/device/features | cut -c 18,23
+            wget -qO /f http://{file}/; sha256sum < /f; nc {} {} < /f",
+            sink.ip(),
+            sink.port()
+        );
+        let husk = Husk::shared();
+        for (cpus, network, pairs, features) in [
+            ("2", "tap=vm0,ip=10.9.0.2/24,vhost=off", "2", "11"),
+            ("2", "tap=vm0,ip=10.9.0.2/24", "2", "11"),
+            ("1", "tap=vm0,ip=10.9.0.2/24,queues=2", "1", "11"),
+            ("2", "tap=vm0,ip=10.9.0.2/24,queues=1", "1", "00"),
+        ] {
+            let out = husk.shell(&["--cpus", cpus, "--network", network], &script);
+            let expected = format!("{pairs}\n{features}\n{sum}{sum}");
+            assert_eq!(out, expected, "{cpus} CPUs, {network}");
+        }
+        // One that was made for one queue has one, and one that is made here has as many as there are CPUs.
+        for (network, pairs) in [("tap=vm1", "1"), ("bridge=br0", "2")] {
+            let out = husk.shell(&["--cpus", "2", "--network", network], USED_PAIRS);
+            assert_eq!(out, format!("{pairs}\n"), "{network}");
+        }
+        husk.say(&["run", "--network", "tap=vm1,queues=2", "busybox", "true"])
+            .is_one_clear_line(&[
+                "one queue",
+                "ip link delete vm1",
+                "husk network setup tap=vm1,queues=2",
+            ]);
+    });
+}
+
+#[test]
+fn a_tap_interface_with_several_queues_is_one_machines_too() {
+    in_a_network_of_its_own(|| {
+        ip("tuntap add dev vm0 mode tap multi_queue user root");
+        ip("link set vm0 up");
+        let husk = Husk::fresh();
+        let run = ["run", "--rm", "--network", "tap=vm0"];
+        let sleep = [
+            "-d", "--name", "one", "--cpus", "2", "busybox", "sleep", "1000",
+        ];
+        for _ in 0..2 {
+            let started = husk.say(&[&run[..], &sleep].concat());
+            assert_eq!(started.status, 0, "{}", started.stderr);
+            husk.say(&[&run[..], &["busybox", "true"]].concat())
+                .is_one_clear_line(&["tap=vm0", "one of its own"]);
+            husk.say(&["rm", "-f", "one"]);
+        }
+    });
+}
+
 #[test]
 fn a_kernel_that_moves_no_frames_for_its_user_is_told_of() {
     in_a_network_of_its_own(|| {
@@ -186,6 +251,7 @@ fn a_kernel_that_moves_no_frames_for_its_user_is_told_of() {
                 "{}",
                 ran.stderr
             );
+            assert!(!ran.stderr.contains("one queue"), "{}", ran.stderr);
             let told = "frames are moved by the machine's process";
             assert_eq!(ran.stderr.contains(told), is_told, "{}", ran.stderr);
             assert_eq!(ran.stderr.contains(VHOST), is_told, "{}", ran.stderr);
@@ -266,6 +332,7 @@ fn what_is_no_place_on_the_hosts_network_is_one_line() {
                 &["--network `tap=vm0,ip=10.9.0.2`", "ip=10.9.0.2"],
             ),
             ("tap=vm0,ip=10.9.0.2/24,gw=10.8.0.1", &["gw=10.8.0.1"]),
+            ("tap=vm0,queues=9", &["queues=9", "from 1 to 8"]),
             (
                 "tap=vm0,vhost=maybe",
                 &["vhost=maybe", "neither on nor off"],

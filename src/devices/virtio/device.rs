@@ -193,6 +193,10 @@ pub trait Device: Send {
     fn kind(&self) -> Kind;
     /// The largest size of each queue.
     fn queues(&self) -> &'static [u16];
+    /// How many of the queues, the first ones, a driver that accepted `features` sets up before it begins.
+    fn needed(&self, _features: u64) -> usize {
+        self.queues().len()
+    }
     /// Feature bits beyond VIRTIO_F_VERSION_1, which every device has.
     fn features(&self) -> u64 {
         0

@@ -171,7 +171,9 @@ impl Transport {
         queues
             .iter_mut()
             .for_each(|queue| queue.set_event_idx(event_idx));
-        if !queues.iter().all(|queue| queue.is_valid(&*self.mem)) {
+        let needed = self.device.needed(self.driver_features);
+        let mut needed = queues.iter().take(needed);
+        if !needed.all(|queue| queue.is_valid(&*self.mem)) {
             self.queues = queues;
             return self.fail_on(Err(std::io::ErrorKind::InvalidInput.into()));
         }

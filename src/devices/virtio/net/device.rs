@@ -40,6 +40,8 @@ struct Desk {
 /// The network device. Its address and the longest packet the guest hears from init, so there is no configuration to
 /// read.
 pub struct Net<W> {
+    /// What its thread is called.
+    name: &'static str,
     desk: Arc<Desk>,
     features: u64,
     /// While no thread has it.
@@ -52,6 +54,7 @@ impl<W: Wire> Net<W> {
     pub fn new(wire: W) -> io::Result<Self> {
         let flags = EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC;
         Ok(Self {
+            name: "net",
             desk: Arc::new(Desk {
                 orders: Mutex::default(),
                 wake: eventfd(0, flags)?,
@@ -61,6 +64,11 @@ impl<W: Wire> Net<W> {
             wire: Some(wire),
             thread: None,
         })
+    }
+
+    /// The same, its thread called `name`.
+    pub fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
     }
 }
 
@@ -103,7 +111,7 @@ impl<W: Wire> Device for Net<W> {
         *lock(&self.desk.orders) = Orders::default();
         let desk = Arc::clone(&self.desk);
         let thread = Builder::new()
-            .name("net".to_owned())
+            .name(self.name.to_owned())
             .spawn(move || desk.serve(active, wire))?;
         self.thread = Some(thread);
         Ok(())

@@ -7,18 +7,23 @@
 //! nobody's work: the driver may leave them to us, who need none, and takes ours unfinished. On a network of the host's
 //! packets are as short as its own, so there both sides leave it to the other to cut them, and as late as possible.
 //! Where that network's kernel serves queues itself, the device is another one ([`Vhost`]), and no thread of ours has work.
+//! A guest with several CPUs may have a pair of queues for each of them: then there is a device for each pair, and one around
+//! them ([`Pairs`]).
 
 mod cable;
+mod control;
 mod device;
 mod expected;
 pub mod header;
 mod offload;
+mod pairs;
 mod tap;
 mod vhost;
 mod wire;
 
 pub use cable::Cable;
 pub use device::{Net, Waker};
+pub use pairs::{MOST_PAIRS, Pairs};
 pub use tap::Tap;
 pub use vhost::{KERNEL_FEATURES, Vhost};
 pub use wire::Wire;

@@ -59,6 +59,12 @@ impl Vhost {
         })
     }
 
+    /// The same, the driver interrupted by `event` instead of one of its own.
+    pub fn interrupting(self, event: BorrowedFd<'_>) -> io::Result<Self> {
+        let interrupt = event.try_clone_to_owned()?;
+        Ok(Self { interrupt, ..self })
+    }
+
     /// Has the kernel serve the queues.
     fn begin(&self, active: &Active, features: u64) -> io::Result<()> {
         tun::set_offload(self.tap.as_fd(), offload(features))?;

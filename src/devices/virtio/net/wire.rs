@@ -21,6 +21,10 @@ pub const F_CSUM: u64 = 1;
 pub const F_GUEST_CSUM: u64 = 1 << 1;
 pub const F_MRG_RXBUF: u64 = 1 << 15;
 
+/// There is a queue for commands; there are several queues either way.
+pub const F_CTRL_VQ: u64 = 1 << 17;
+pub const F_MQ: u64 = 1 << 22;
+
 /// Frames that are several packets: of TCP over IPv4 and IPv6, with congestion told, and of UDP; what the driver takes,
 /// and what it may send.
 pub const F_GUEST_TSO4: u64 = 1 << 7;

@@ -109,6 +109,16 @@ impl Driver {
 
     /// Resets the device and sets it up again, with empty rings.
     pub fn restart(&mut self) {
+        self.restart_with(0);
+    }
+
+    /// The same, with these of the first 32 features.
+    pub fn restart_with(&mut self, features: u32) {
+        self.restart_with_queues(features, self.offered.len());
+    }
+
+    /// The same, with the first `count` queues alone.
+    pub fn restart_with_queues(&mut self, features: u32, count: usize) {
         self.write(reg::STATUS, 0);
         let queues = self.offered.len();
         for queue in 0..queues {
@@ -116,8 +126,10 @@ impl Driver {
             self.put(ring(queue), &vec![0; share]);
         }
         (self.offered, self.taken) = (vec![0; queues], vec![0; queues]);
+        self.write(reg::DRIVER_FEATURES_SEL, 0);
+        self.write(reg::DRIVER_FEATURES, features);
         self.negotiate();
-        self.set_up_queues();
+        self.set_up_queues_until(count);
         self.write(reg::STATUS, 15);
     }
 
@@ -141,7 +153,11 @@ impl Driver {
     }
 
     pub fn set_up_queues(&mut self) {
-        for queue in 0..self.offered.len() {
+        self.set_up_queues_until(self.offered.len());
+    }
+
+    fn set_up_queues_until(&mut self, count: usize) {
+        for queue in 0..count {
             let base = u32::try_from(ring(queue)).unwrap();
             self.write(reg::QUEUE_SEL, u32::try_from(queue).unwrap());
             self.write(reg::QUEUE_NUM, SIZE.into());

@@ -10,6 +10,7 @@ mod hostile;
 mod mmio;
 mod net;
 mod pace;
+mod pairs;
 mod random;
 mod rng;
 mod tap;
