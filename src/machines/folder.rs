@@ -95,6 +95,13 @@ impl Folder {
         self.read(RECORD)
     }
 
+    /// What is kept of the machine now, which was `known` of it once: it may have got another name.
+    pub fn record_now(&self, known: &Record) -> Record {
+        // Of one that is gone that is all.
+        let kept = self.record().ok().flatten();
+        kept.unwrap_or_else(|| known.clone())
+    }
+
     /// What its keeper wrote last: "created" where none did.
     pub fn state(&self) -> Result<State, Error> {
         Ok(self.read(STATE)?.unwrap_or_default())

@@ -42,9 +42,13 @@ pub struct Held {
 impl Held {
     /// When it is started again, by what is kept of it now.
     pub fn restart(&self) -> Restart {
-        let kept = self.machine.folder.record().ok().flatten();
-        let record = kept.as_ref().unwrap_or(&self.machine.record);
-        record.lifecycle().restart
+        self.record().lifecycle().restart
+    }
+
+    /// What is kept of it now.
+    pub fn record(&self) -> Record {
+        let Machine { folder, record, .. } = &self.machine;
+        folder.record_now(record)
     }
 }
 

@@ -218,10 +218,11 @@ impl Machines {
     /// Removes a machine.
     pub fn remove(&self, held: &Held) -> Result<(), Error> {
         let _registering = self.register()?;
-        let Record { id, name, .. } = &held.machine.record;
-        self.unlink(name, id)?;
+        // It may have got another name since it was taken.
+        let record = held.record();
+        self.unlink(&record.name, &record.id)?;
         held.machine.folder.remove()?;
-        self.note(&held.machine.record, "destroy", &[]);
+        self.note(&record, "destroy", &[]);
         Ok(())
     }
 

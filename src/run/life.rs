@@ -207,8 +207,8 @@ impl Life {
         }
         if ran {
             let code = status.to_string();
-            let record = &held.machine.record;
-            self.machines.note(record, "die", &[("exitCode", &code)]);
+            let record = held.record();
+            self.machines.note(&record, "die", &[("exitCode", &code)]);
         }
         if let Some(watch) = &self.watch {
             seats
@@ -307,13 +307,19 @@ impl Watch {
             state.started = time::now();
             state.error.clear();
         });
-        self.note("start", &[]);
+        watched.machines.note(&watched.record, "start", &[]);
         lock(&watched.reporter).tell(&Verdict::Started);
     }
 
     /// Writes down what happened to the machine.
     pub(super) fn note(&self, action: &str, more: &[(&str, &str)]) {
-        self.0.machines.note(&self.0.record, action, more);
+        let Watched {
+            machines,
+            record,
+            folder,
+            ..
+        } = &*self.0;
+        machines.note(&folder.record_now(record), action, more);
     }
 
     /// Changes the state and writes it, unless its end is being written: two writers would spoil the file.
