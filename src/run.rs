@@ -327,7 +327,7 @@ fn run_machine(
     let (stdio, watch) = life.open(&spec)?;
     let way = machine.network.as_ref().map(|_| launched.plugs());
     let way = way.transpose()?;
-    let plugs = way.map_or_else(Plugs::default, |way| Plugs::new(way, taken));
+    let plugs = way.map_or_else(Plugs::default, |way| Plugs::new(way, taken, true));
     watch.publish(net.published, net.seats);
     let started = watch.clone();
     let (asker, asked) = vmm::prepare(move || started.start());

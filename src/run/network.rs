@@ -128,7 +128,7 @@ impl Outside {
                     published: self.published,
                     seats: taken.seats.clone(),
                     attempts: Some(attempts),
-                    plugs: Plugs::new(way, taken),
+                    plugs: Plugs::new(way, taken, false),
                 })
             }
             Err(error) if !spec.networking.asked => {

@@ -122,15 +122,24 @@ impl Reserved {
     }
 }
 
-/// A place for a machine that has lost its own, on the switch that is there now.
-pub fn rejoin(id: &Id, name: &str, joining: Joining) -> Result<(Seat, OwnedFd), Error> {
+/// A place for a machine that has lost its own, on the switch that is there now; or on another one, if this process `starts` it.
+pub fn rejoin(
+    id: &Id,
+    name: &str,
+    joining: Joining,
+    starts: bool,
+) -> Result<(Seat, OwnedFd), Error> {
     let door = networks()?.enter(&joining.network)?;
     let broken = |source| Error::Switch {
         network: joining.network.clone(),
         source,
     };
-    let socket = switch::connect(&door).map_err(broken)?;
-    let socket = socket.ok_or_else(|| broken(io::ErrorKind::NotFound.into()))?;
+    let socket = match starts {
+        true => Some(switch::reach(&door)),
+        false => switch::connect(&door).transpose(),
+    };
+    let socket = socket.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()));
+    let socket = socket.map_err(broken)?;
     let record = door.record.clone();
     drop(door);
     let taken = Reserved(vec![(record, joining.clone(), socket)]).take(id, name)?;

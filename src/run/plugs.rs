@@ -3,7 +3,7 @@
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::net::{Shutdown, shutdown};
 
@@ -22,6 +22,8 @@ struct Wired {
     ties: Mutex<Vec<Tie>>,
     /// Wakes who watches them, if somebody does.
     waker: OnceLock<PipeWriter>,
+    /// Whether its keeper may start a switch where there is none.
+    starts: bool,
 }
 
 /// A place on a network.
@@ -32,24 +34,24 @@ struct Tie {
     trunk: Option<Arc<OwnedFd>>,
     since: Instant,
     backoff: Backoff,
-    /// Tries in a row, since it was steady last.
-    tries: u32,
     /// When it is tried next.
     due: Instant,
 }
 
-/// So often in a row a place is asked for again.
-const MOST_TRIES: u32 = 10;
+/// The longest wait before a lost place is asked for again: somebody may have started a switch meanwhile.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 impl Plugs {
-    /// By `way`, of a machine with these places.
-    pub fn new(way: net::Plugs, taken: Taken) -> Self {
+    /// By `way`, of a machine with these places, whose keeper `starts` a switch where there is none: not one that is in a
+    /// container's namespaces, which would last as long as the switch.
+    pub fn new(way: net::Plugs, taken: Taken, starts: bool) -> Self {
         let places = taken.seats.into_iter().zip(taken.trunks);
         let ties = places.map(|(seat, trunk)| Tie::new(seat, trunk)).collect();
         Self(Some(Arc::new(Wired {
             way,
             ties: Mutex::new(ties),
             waker: OnceLock::new(),
+            starts,
         })))
     }
 
@@ -57,6 +59,11 @@ impl Plugs {
     pub fn is_tied(&self) -> bool {
         let wired = self.0.as_ref();
         wired.is_some_and(|wired| !lock(&wired.ties).is_empty())
+    }
+
+    /// Whether its keeper may start a switch.
+    pub fn starts_switches(&self) -> bool {
+        self.0.as_ref().is_some_and(|wired| wired.starts)
     }
 
     /// It has this place, by `trunk`, from now on; why it cannot, as the rest of a sentence about who keeps it.
@@ -133,13 +140,12 @@ impl Plugs {
         Some(tie.seat.clone())
     }
 
-    /// The lost places that are to be tried now. Those that were tried often enough are given up.
+    /// The lost places that are to be tried now.
     pub fn due(&self) -> Vec<Seat> {
         let Some(wired) = &self.0 else {
             return Vec::new();
         };
         let (mut ties, now) = (lock(&wired.ties), Instant::now());
-        ties.retain(|tie| tie.trunk.is_some() || tie.tries <= MOST_TRIES);
         let lost = ties.iter_mut().filter(|tie| tie.trunk.is_none());
         let due = lost.filter(|tie| tie.due <= now);
         // Where nothing comes of it, it is tried again.
@@ -188,7 +194,6 @@ impl Tie {
             trunk: Some(Arc::new(trunk)),
             since: Instant::now(),
             backoff: Backoff::default(),
-            tries: 0,
             due: Instant::now(),
         }
     }
@@ -201,14 +206,10 @@ impl Tie {
     fn lose(&mut self, was_steady: bool) {
         self.trunk = None;
         let lasted = match was_steady {
-            true => {
-                self.tries = 0;
-                Backoff::STEADY
-            }
-            false => Default::default(),
+            true => Backoff::STEADY,
+            false => Duration::ZERO,
         };
-        self.tries += 1;
-        self.due = Instant::now() + self.backoff.next(lasted);
+        self.due = Instant::now() + self.backoff.next(lasted).min(LONGEST_WAIT);
     }
 
     /// It is given up at once, whoever has the connection.
@@ -217,5 +218,57 @@ impl Tie {
             // It may be gone.
             let _gone = shutdown(trunk.as_fd(), Shutdown::Both);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::spec::Subnets;
+    use crate::sys::seqpacket::Seqpacket;
+
+    fn seat() -> Seat {
+        let v4 = Ipv4Addr::new(10, 5, 0, 2);
+        Seat {
+            network: "back".to_owned(),
+            id: String::new(),
+            subnets: Subnets {
+                v4: Ipv4Addr::new(10, 5, 0, 0),
+                bits: 24,
+                v6: v4.to_ipv6_mapped(),
+            },
+            v4,
+            v6: v4.to_ipv6_mapped(),
+            internal: false,
+            aliases: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_lost_place_is_asked_for_again_and_again_and_never_long_after() {
+        let (near, _far) = Seqpacket::pair().unwrap();
+        let (trunk, _switch) = Seqpacket::pair().unwrap();
+        let taken = Taken {
+            seats: vec![seat()],
+            trunks: vec![trunk.into()],
+        };
+        let way = net::Plugs::over(near, |rewiring| serde_json::to_vec(&rewiring));
+        let plugs = Plugs::new(way, taken, false);
+        let (trunks, due) = plugs.trunks();
+        assert_eq!((trunks.len(), due), (1, None));
+        assert_eq!(plugs.lose(&trunks[0]), Some(seat()));
+        assert!(plugs.lose(&trunks[0]).is_none(), "it is lost once");
+        for _ in 0..100 {
+            let wired = plugs.0.as_ref().unwrap();
+            lock(&wired.ties)[0].due = Instant::now();
+            assert_eq!(plugs.due(), [seat()]);
+            let (none, due) = plugs.trunks();
+            assert!(none.is_empty());
+            assert!(due.unwrap() <= Instant::now() + LONGEST_WAIT);
+        }
+        plugs.leave("back").unwrap();
+        assert!(plugs.due().is_empty(), "who has left is not brought back");
     }
 }

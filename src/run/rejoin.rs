@@ -2,7 +2,10 @@
 //!
 //! The switch is started again by its caretaker ([`super::switch`]); here it is noticed, by the end of the connection, of which the
 //! keeper has a copy, and the place is asked for again. The same address is, so that nothing changes in the machine; where
-//! somebody was faster, the machine gets another one. How often is bounded, and the wait between doubles.
+//! somebody was faster, the machine gets another one. The wait between doubles, up to a few seconds, and nobody gives up.
+//!
+//! Where the caretaker is gone too, the keeper of a virtual machine starts another switch. That of a container is in the
+//! container's own namespaces, and waits until somebody else does: another machine's keeper, or who starts or connects one.
 
 use std::io::{self, PipeReader, Read};
 use std::os::fd::AsFd;
@@ -63,7 +66,7 @@ fn wait(plugs: &Plugs, mut waker: &PipeReader, watch: &Watch) -> io::Result<()> 
         watch.note_network("disconnect", &seat);
     }
     for seat in plugs.due() {
-        // It is tried again, or has been given up.
+        // It is tried again.
         let _not_now = return_to(&seat, plugs, watch);
     }
     Ok(())
@@ -73,27 +76,28 @@ fn wait(plugs: &Plugs, mut waker: &PipeReader, watch: &Watch) -> io::Result<()> 
 fn return_to(lost: &Seat, plugs: &Plugs, watch: &Watch) -> Result<(), Error> {
     let mut machine = watch.machine()?;
     let (id, name) = (machine.record.id.clone(), machine.record.name.clone());
+    let keeper = |what: String| Error::Rejoin {
+        network: lost.network.clone(),
+        what,
+    };
     let mut wanted = machine.record.request.networks.iter();
     let Some(asked) = wanted.find(|other| other.network == lost.network).cloned() else {
         // It was told to leave, from its next start on.
-        return Ok(());
+        return plugs.leave(&lost.network).map_err(keeper);
     };
     let same = Joining {
         ip: Some(lost.v4),
         ..asked.clone()
     };
-    let (seat, trunk) = match rejoin(&id, &name, same) {
-        Err(Error::NoSeat { .. }) => rejoin(&id, &name, asked)?,
+    let starts = plugs.starts_switches();
+    let (seat, trunk) = match rejoin(&id, &name, same, starts) {
+        Err(Error::NoSeat { .. }) => rejoin(&id, &name, asked, starts)?,
         joined => joined?,
     };
     let is_same = (seat.v4, seat.v6) == (lost.v4, lost.v6);
     if !is_same {
         address(&mut machine, false, addresses(lost).into())?;
     }
-    let keeper = |what: String| Error::Rejoin {
-        network: lost.network.clone(),
-        what,
-    };
     plugs.rejoin(seat.clone(), trunk).map_err(keeper)?;
     watch.note_return(seat.clone());
     match is_same {

@@ -11,7 +11,8 @@
 //! It belongs to no machine, so it has a session of its own and nobody's streams. When nobody is connected any more it
 //! takes the lock, so that nobody is about to be, looks once more, and ends; the caretaker has the same lock. A switch
 //! that is killed is started again by its caretaker, at the same socket, and the machines come back by themselves
-//! ([`super::rejoin`]). Where that does not help, or the caretaker was killed too, the next machine starts another one.
+//! ([`super::rejoin`]). Where that does not help, or the caretaker was killed too, a machine's keeper starts another one, or the
+//! next machine does.
 
 use std::fs::File;
 use std::io;

@@ -138,6 +138,77 @@ fn what_happens_to_networks_is_told() {
     }
 }
 
+/// What happened to machines: the action, without what it is about, and the name.
+fn told_of_machines(husk: &Husk) -> Vec<(String, String)> {
+    let words = ["events", "--since", "1h", "--until", "0s", "--json"];
+    let lines = lines(
+        husk,
+        &[&words[..], &["--filter", "type=container"]].concat(),
+    );
+    let events = lines.iter().map(|line| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let action = text(&event["Action"]);
+        let action = action.split(':').next().unwrap().to_owned();
+        (action, text(&event["Actor"]["Attributes"]["name"]))
+    });
+    events.collect()
+}
+
+#[test]
+fn what_happens_to_a_renamed_machine_is_told_by_its_new_name() {
+    for wall in WALLS {
+        if wall == Wall::Container && !gives_containers_a_network() {
+            continue;
+        }
+        let husk = Husk::fresh().behind(wall);
+        start(&husk, &["--rm", "--name", "one"], WAIT);
+        let does = |args: &[&str]| {
+            let said = husk.say(args);
+            assert_eq!((said.status, said.stderr.as_str()), (0, ""), "{args:?}");
+        };
+        does(&["rename", "one", "Uno"]);
+        does(&["exec", "Uno", "true"]);
+        does(&["pause", "Uno"]);
+        does(&["unpause", "Uno"]);
+        does(&["kill", "Uno"]);
+        until(
+            &husk,
+            &[
+                "run",
+                "--rm",
+                "--name",
+                "Uno",
+                "--network",
+                "none",
+                "busybox",
+                "true",
+            ],
+        );
+        let told = told_of_machines(&husk);
+        let named = |name: &str| {
+            let named = told.iter().filter(|(_, other)| other == name);
+            named.map(|(action, _)| action.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(named("one"), ["create", "start"], "{wall:?}");
+        let first = named("Uno").into_iter().take(7).collect::<Vec<_>>();
+        let expected = [
+            "rename",
+            "exec_start",
+            "pause",
+            "unpause",
+            "kill",
+            "die",
+            "destroy",
+        ];
+        assert_eq!(first, expected, "{wall:?}");
+        // Neither name is anybody's now.
+        for name in ["one", "Uno"] {
+            assert_ne!(husk.say(&["inspect", name]).status, 0, "{name}");
+        }
+    }
+}
+
 fn pings(husk: &Husk, from: &str, to: &str) -> bool {
     let said = husk.say(&["exec", from, "ping", "-c", "1", "-W", "5", to]);
     said.status == 0
@@ -242,6 +313,28 @@ fn machines_whose_switch_is_killed_are_together_again_by_themselves() {
         husk.say(&["rm", "-f", "one", "two"]);
         nothing_is_left(&husk, "back");
     }
+}
+
+#[test]
+fn a_machine_starts_a_switch_where_nobody_is_left_who_would() {
+    if !gives_containers_a_network() {
+        return;
+    }
+    let husk = with_network("back", &[]);
+    start(&husk, &["--name", "two", "--network", "back"], WAIT);
+    let husk = husk.behind(Wall::Vm);
+    start(&husk, &["--name", "one", "--network", "back"], WAIT);
+    let places = || ["one", "two"].map(|name| address_of(&husk, name, "back"));
+    let before = places();
+    let killed = switch(&husk);
+    kill(&husk, "husk-caretaker");
+    kill(&husk, "husk-switch");
+    until(&husk, &["exec", "two", "ping", "-c", "1", "-W", "5", "one"]);
+    until(&husk, &["exec", "one", "ping", "-c", "1", "-W", "5", "two"]);
+    assert_ne!(switch(&husk), killed);
+    assert_eq!(places(), before);
+    husk.say(&["rm", "-f", "one", "two"]);
+    nothing_is_left(&husk, "back");
 }
 
 #[test]
