@@ -77,6 +77,15 @@ impl Husk {
         }
     }
 
+    /// With the store in this folder, which is somebody else's.
+    pub fn at(folder: &Path) -> Self {
+        Self {
+            home: folder.join("store"),
+            wall: Wall::Vm,
+            _own: None,
+        }
+    }
+
     /// The same husk, whose every `run` is behind `wall`.
     pub fn behind(self, wall: Wall) -> Self {
         Self { wall, ..self }

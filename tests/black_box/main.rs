@@ -34,6 +34,7 @@ mod tap;
 mod terminal;
 mod together;
 mod update;
+mod users;
 mod volumes;
 mod watched;
 mod words;
