@@ -10,8 +10,10 @@ use super::output::{Failure, say};
 use crate::compare::report;
 use crate::image::Store;
 use crate::kvm::{self, Flavour, Kvm};
+use crate::net;
 use crate::spec::sentence::sentence;
 use crate::spec::units::show_size;
+use crate::sys::limits::most_open_files;
 use crate::sys::tun::PATH as TUN;
 
 /// Say what this machine offers, and the remedy for what is missing
@@ -67,7 +69,14 @@ fn examine() -> Vec<Finding> {
         Ok(kvm) => examine_kvm(&kvm),
         Err(error) => vec![absent_kvm(&error)],
     };
-    findings.extend([memory(), cgroups(), user_namespaces(), tun(), store()]);
+    findings.extend([
+        memory(),
+        open_files(),
+        cgroups(),
+        user_namespaces(),
+        tun(),
+        store(),
+    ]);
     findings
 }
 
@@ -172,6 +181,27 @@ fn memory() -> Finding {
         subject: "memory",
         grade,
         fact: format!("{} available", show_size(available)),
+        meaning,
+    }
+}
+
+/// Each conversation of a machine with the world is an open file.
+fn open_files() -> Finding {
+    let files = most_open_files();
+    let most = net::room(files, false);
+    let conversations =
+        format!("a machine's network has room for {most} conversations at one time");
+    let (grade, meaning) = match most < net::room(usize::MAX, false) {
+        true => (
+            Grade::Note,
+            format!("{conversations}; for more, raise the hard limit (ulimit -Hn, LimitNOFILE=)"),
+        ),
+        false => (Grade::Good, conversations),
+    };
+    Finding {
+        subject: "open files",
+        grade,
+        fact: format!("up to {files} in one process"),
         meaning,
     }
 }

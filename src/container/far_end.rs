@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use super::cable::Cable;
 use super::confine::confine;
 use super::error::Error;
-use crate::net::{Changes, Network, Plugs, Rewiring, Setup};
+use crate::net::{Changes, Network, Plugs, Rewiring, Setup, room};
 use crate::spec::VmNetwork;
 use crate::sys::fork::keep_only;
 use crate::sys::limits::raise_open_files;
@@ -223,8 +223,7 @@ fn obey(keeper: &Seqpacket) -> io::Result<()> {
     };
     // The kernel takes an interface down in several grace periods, and nobody waits for them.
     let _linger = Linger::over(tap.as_fd());
-    // Each conversation is an open file of this process.
-    let network = Network::new(setup, raise_open_files())?;
+    let network = Network::new(setup, room(raise_open_files(), false))?;
     let changes = network.changes();
     let mut cable = Cable::new(tap, Box::new(network));
     confine()?;

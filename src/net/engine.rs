@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use super::attempts::{Attempts, Line, Tried};
 use super::changes::Changes;
 use super::dns::Names;
-use super::flows::{Flows, Id, Key, Kind, MOST_FLOWS, NewFlow};
+use super::flows::{Flows, Id, Key, Kind, NewFlow};
 use super::link::{Frame, MTU, Peer, Unsummed};
 use super::meter::Meter;
 use super::plan::{DNS_PORT, GATEWAY_MAC, Plan};
@@ -102,6 +102,8 @@ pub struct Network {
     doors: Vec<Door>,
     /// Doors at which somebody is.
     knocking: VecDeque<usize>,
+    /// When they are looked after again, if there was no file for one.
+    files_again: Option<Instant>,
     /// Clients of doors for datagrams.
     visits: HashMap<(usize, SocketAddr), Id>,
     scratch: Vec<u8>,
@@ -138,13 +140,8 @@ impl Sequence {
 }
 
 impl Network {
-    /// A network for one guest, in a process that may have so many files open.
-    pub fn new(setup: Setup, open_files: usize) -> io::Result<Self> {
-        let most_flows = setup
-            .limits
-            .connections
-            .unwrap_or(MOST_FLOWS)
-            .min(MOST_FLOWS);
+    /// A network for one guest, in a process that has files for so many conversations.
+    pub fn new(setup: Setup, room: usize) -> io::Result<Self> {
         let seats = setup.trunks.iter().map(|trunk| trunk.seat.clone());
         let plan = Plan::new(seats.collect());
         let mut network = Self {
@@ -164,12 +161,12 @@ impl Network {
             names_pass: setup.names_pass,
             poller: Poller::new()?,
             flows: Flows::default(),
-            // Half of the files are for everything else.
-            most_flows: most_flows.min(open_files / 2),
+            most_flows: setup.limits.connections.unwrap_or(room).min(room),
             ready: VecDeque::new(),
             replies: VecDeque::new(),
             doors: setup.doors,
             knocking: VecDeque::new(),
+            files_again: None,
             visits: HashMap::new(),
             scratch: Vec::new(),
             random: Sequence::default(),
@@ -435,7 +432,8 @@ impl Peer for Network {
         let due = due.map(|due| due.saturating_duration_since(now));
         let relief = self.until_relief(now);
         let flows = self.flows.patience(now);
-        [flows, due, relief].into_iter().flatten().min()
+        let files = self.until_files(now);
+        [flows, due, relief, files].into_iter().flatten().min()
     }
 }
 

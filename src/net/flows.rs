@@ -135,6 +135,8 @@ pub struct Flows {
     free: Vec<u32>,
     by_key: HashMap<Key, Id>,
     alarms: BinaryHeap<Reverse<(Instant, Id)>>,
+    /// Before that nobody makes room: who looked found them all busy.
+    all_busy: Option<Instant>,
 }
 
 impl Flows {
@@ -192,6 +194,7 @@ impl Flows {
             round: slot.0,
         };
         self.by_key.insert(key, id);
+        self.all_busy = None;
         self.arm(id);
         id
     }
@@ -248,15 +251,25 @@ impl Flows {
     }
 
     /// The one to make room for another, when all places are taken: the one that was silent longest, if that
-    /// is long for what it is.
-    pub fn idlest(&self, now: Instant) -> Option<Id> {
+    /// is long for what it is. All are looked at, and so not for each that is refused.
+    pub fn idlest(&mut self, now: Instant) -> Option<Id> {
+        if self.all_busy.is_some_and(|until| now < until) {
+            return None;
+        }
         let flows = self.by_key.values().filter_map(|id| {
             let place = usize::try_from(id.place).ok()?;
             let flow = self.places.get(place)?.1.as_ref()?;
-            Some((flow.last, *id, matches!(flow.kind, Kind::Tcp(_))))
+            let patience = match flow.kind {
+                Kind::Tcp(_) => PATIENCE,
+                _ => Duration::ZERO,
+            };
+            Some((flow.last + patience, flow.last, *id))
         });
-        let spare =
-            flows.filter(|(last, _, is_tcp)| !is_tcp || now.duration_since(*last) > PATIENCE);
-        spare.min().map(|(_, id, _)| id)
+        let spare = flows.clone().filter(|(until, ..)| *until <= now);
+        let idlest = spare.map(|(_, last, id)| (last, id)).min();
+        if idlest.is_none() {
+            self.all_busy = flows.map(|(until, ..)| until).min();
+        }
+        idlest.map(|(_, id)| id)
     }
 }

@@ -17,7 +17,7 @@
 //! terminator wants ten thousand connections, memory for what waits, and the far end's own answer. What it
 //! need not have, because its cable is memory, is congestion control and reordering.
 //!
-//! Bounds: flows ([`MOST_FLOWS`]), bytes that wait in each and in all, replies that wait, and time. A frame that makes
+//! Bounds: flows ([`room()`]), bytes that wait in each and in all, replies that wait, and time. A frame that makes
 //! no sense is dropped.
 
 mod attempts;
@@ -33,6 +33,7 @@ mod outbox;
 mod plan;
 mod policy;
 mod poller;
+mod room;
 mod setup;
 pub mod switch;
 mod tcp;
@@ -42,9 +43,9 @@ mod wire;
 
 pub use changes::{Change, Changes, Plugs, Rewiring};
 pub use engine::{Door, Network, Setup};
-pub use flows::MOST_FLOWS;
 pub use link::{ETHERNET_LEN, FRAME_LEN, Frame, MTU, Peer, Unsummed};
 pub use plan::{GUEST_MAC, Plan};
+pub use room::room;
 
 #[cfg(test)]
 mod tests;

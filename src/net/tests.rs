@@ -170,8 +170,7 @@ fn when_all_places_are_taken_the_next_is_refused_and_datagrams_make_room() {
         names_pass: true,
         ..Setup::default()
     };
-    // Half of 8 files.
-    let mut guest = Guest::of(Network::new(setup, 8).unwrap());
+    let mut guest = Guest::of(Network::new(setup, 4).unwrap());
     for port in 0..4 {
         guest.port = 1000 + port;
         guest.connect();

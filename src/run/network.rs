@@ -6,19 +6,21 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 
 use husk_init::job::{Addresses, GuestFile, Interface};
+use rustix::net::listen;
 
 use super::tap;
 use crate::container::{Entered, FarEnd};
-use crate::net::{GUEST_MAC, MTU, Plan};
+use crate::net::{self, GUEST_MAC, MTU, Plan};
 use crate::run;
 use crate::run::life::Life;
 use crate::run::networks::{self, Reserved};
 use crate::run::plugs::Plugs;
 use crate::spec::sentence::sentence;
 use crate::spec::{
-    MOST_PUBLISHED, Missing, Network, Networking, PREFIX_V6, Published, RunRequest, RunSpec, Seat,
-    Transport, VmNetwork, parse_publish,
+    MOST_PUBLISHED, Missing, NetLimits, Network, Networking, PREFIX_V6, Published, RunRequest,
+    RunSpec, Seat, Transport, VmNetwork, parse_publish,
 };
+use crate::sys::limits::most_open_files;
 use crate::timeline::Timeline;
 use crate::vmm::HostCable;
 
@@ -28,6 +30,9 @@ const HOSTS: &str = "/etc/hosts";
 /// Most bytes of /etc/hosts and of rules that fit into what the machine is told; what of the file is behind them is left
 /// out.
 const MOST_HOSTS: usize = 24 << 10;
+
+/// Most clients of a port who wait to be let in: what Linux allows who does not change it (listen(2)).
+const MOST_KNOCKING: i32 = 4096;
 
 /// Most resolvers (MAXNS of resolv.conf(5)).
 const MOST_RESOLVERS: usize = 3;
@@ -123,6 +128,9 @@ impl Outside {
                 let network = describe(spec, &taken.seats);
                 self.far_end.begin(&tap, network, &self.doors)?;
                 let way = self.far_end.plugs()?;
+                if let Some(missing) = too_many(&spec.networking.limits, false) {
+                    note(missing);
+                }
                 entered.network = Some(self.far_end);
                 Ok(Joined {
                     published: self.published,
@@ -169,8 +177,29 @@ pub fn find(spec: &mut RunSpec, seats: Vec<Seat>, id: &str) -> Result<Found, run
         doors,
         published,
         seats,
+        missing: too_many(&spec.networking.limits, !spec.mounts.is_empty())
+            .into_iter()
+            .collect(),
         ..Found::default()
     })
+}
+
+/// What is said where more conversations were asked for than the process has files for that will have them, and perhaps shared
+/// folders.
+fn too_many(limits: &NetLimits, shares: bool) -> Option<Missing> {
+    let asked = limits.connections?;
+    let files = most_open_files();
+    let most = net::room(files, shares);
+    let text = format!(
+        "--net-connections {asked}: there will be {most} at one time at most: {}",
+        match net::room(usize::MAX, shares) {
+            ever if ever == most => "husk keeps no more for one machine".to_owned(),
+            _ => format!(
+                "a process may have {files} files open here; raise that (ulimit -Hn, LimitNOFILE=)"
+            ),
+        }
+    );
+    (asked > most).then_some(Missing { text, asked: true })
 }
 
 /// Listens on a port of the host's; where exactly.
@@ -178,6 +207,8 @@ fn open(published: &Published) -> Result<(OwnedFd, Published), run::Error> {
     let address = published.host;
     let opened: io::Result<(OwnedFd, SocketAddr)> = match published.transport {
         Transport::Tcp => TcpListener::bind(address).and_then(|socket| {
+            // The standard library's queue is short for many who come at once, and who finds it full waits a second.
+            listen(&socket, MOST_KNOCKING)?;
             socket.set_nonblocking(true)?;
             let address = socket.local_addr()?;
             Ok((socket.into(), address))

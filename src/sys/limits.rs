@@ -18,10 +18,23 @@ pub fn hard_limit(resource: u32) -> u64 {
 /// Most files that anybody needs open: a million takes the kernel some 300 MiB.
 const ENOUGH_FILES: u64 = 1 << 20;
 
+/// How many files this process may let itself have open, as far as anybody needs them.
+pub fn most_open_files() -> usize {
+    to_usize(enough_of(getrlimit(Resource::Nofile)))
+}
+
+fn enough_of(limit: Rlimit) -> u64 {
+    limit.maximum.unwrap_or(ENOUGH_FILES).min(ENOUGH_FILES)
+}
+
+fn to_usize(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
 /// Lets this process have as many files open as it may let itself; how many that is.
 pub fn raise_open_files() -> usize {
     let limit = getrlimit(Resource::Nofile);
-    let most = limit.maximum.unwrap_or(ENOUGH_FILES).min(ENOUGH_FILES);
+    let most = enough_of(limit);
     let raised = Rlimit {
         current: Some(most),
         maximum: limit.maximum,
@@ -30,5 +43,5 @@ pub fn raise_open_files() -> usize {
         Ok(()) => most,
         Err(_) => limit.current.unwrap_or(ENOUGH_FILES),
     };
-    usize::try_from(granted).unwrap_or(usize::MAX)
+    to_usize(granted)
 }

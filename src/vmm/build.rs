@@ -36,7 +36,7 @@ use crate::devices::{i8042, serial};
 use crate::kvm::bus::Bus;
 use crate::kvm::memory::Mem;
 use crate::kvm::{self, Exits, Flavour, Kvm, Vcpu, Vm};
-use crate::net::{Network, Setup};
+use crate::net::{self, Network, Setup};
 use crate::spec::VmSpec;
 use crate::sys::{limits, signals, tun};
 
@@ -64,9 +64,13 @@ pub fn build(
     let ports = Arc::new(wire_ports(&vm, parts.console, &reset)?);
     let governor = govern(spec, cpus);
     let mut devices = new_devices(parts.disk, &governor.pace, connector)?;
-    let wanted = wanted_devices(spec, (parts.shares, parts.written), &governor)?;
+    let files = Files {
+        shares: !parts.shares.is_empty(),
+        network: parts.network.is_some(),
+    };
+    let wanted = wanted_devices(spec, (parts.shares, parts.written), files, &governor)?;
     devices.extend(wanted);
-    let (card, patch) = connect(parts.network, parts.cables, mem)?;
+    let (card, patch) = connect(parts.network, parts.cables, files, mem)?;
     devices.extend(card);
     let mut command_line = CommandLine::new(flavour, cpus, spec.memory, speech(spec));
     let (mmio, transports) = wire_devices(&vm, mem, devices, &mut command_line)?;
@@ -186,6 +190,7 @@ fn new_devices(
 fn wanted_devices(
     spec: &VmSpec,
     (shares, written): (Vec<Share>, Option<(File, u64)>),
+    files: Files,
     governor: &Governor,
 ) -> Result<Vec<Box<dyn Device>>, Error> {
     let mut devices: Vec<Box<dyn Device>> = Vec::new();
@@ -194,7 +199,7 @@ fn wanted_devices(
         devices.push(Box::new(Rng::default()));
     }
     if !shares.is_empty() {
-        devices.push(Box::new(share(shares)?));
+        devices.push(Box::new(share(shares, files)?));
     }
     if let Some((file, len)) = written {
         devices.push(Box::new(writable(file, len, &governor.pace)?));
@@ -222,18 +227,41 @@ fn writable(file: File, len: u64, pace: &Arc<Pace>) -> Result<WritableBlock, Err
     WritableBlock::new(Sparse::new(file, len), Arc::clone(pace)).map_err(refused)
 }
 
+/// Who has files of the host's open in this process, in numbers of the guest's choosing: each file that it knows of shared
+/// folders, and each conversation over a network of its own.
+#[derive(Debug, Clone, Copy)]
+struct Files {
+    shares: bool,
+    network: bool,
+}
+
+impl Files {
+    /// For how many conversations there are files; this process may have as many open as the host lets it.
+    fn for_network(self) -> usize {
+        net::room(limits::raise_open_files(), self.shares)
+    }
+
+    /// How many of them the shared folders may take.
+    fn for_shares(self) -> usize {
+        let others = match self.network {
+            true => self.for_network(),
+            false => 0,
+        };
+        limits::raise_open_files() - others
+    }
+}
+
 /// The file system device. This process becomes one that serves it: it may have as many files open as the
 /// host lets it, makes files with the permissions that the guest asks for, and a file too long for the
 /// limit of its user is an error and not its end.
-fn share(shares: Vec<Share>) -> Result<Fs, Error> {
+fn share(shares: Vec<Share>, files: Files) -> Result<Fs, Error> {
     let refused = |source| Error::Host {
         what: "to share files",
         source,
     };
-    let descriptors = limits::raise_open_files();
     umask(Mode::empty());
     signals::survive_long_files().map_err(refused)?;
-    Fs::new(shares, descriptors).map_err(refused)
+    Fs::new(shares, files.for_shares()).map_err(refused)
 }
 
 /// A network device, of whatever wire.
@@ -244,6 +272,7 @@ type Card = Box<dyn Device>;
 fn connect(
     own: Option<Setup>,
     cables: Vec<HostCable>,
+    files: Files,
     mem: &Mem,
 ) -> Result<(Option<Card>, Option<Patch>), Error> {
     let refused = |source| Error::Host {
@@ -256,7 +285,7 @@ fn connect(
     let Some(setup) = own else {
         return Ok((None, None));
     };
-    let network = Network::new(setup, limits::raise_open_files()).map_err(refused)?;
+    let network = Network::new(setup, files.for_network()).map_err(refused)?;
     let changes = network.changes();
     let card = Net::new(Cable::new(Box::new(network))).map_err(refused)?;
     let patch = (changes, card.waker());

@@ -7,6 +7,7 @@ mod bad_input;
 mod changes;
 mod compare;
 mod container;
+mod crowds;
 mod disk;
 mod egress;
 mod exec;

@@ -14,6 +14,7 @@
 
 mod args;
 mod changes;
+mod crowd;
 mod measure;
 mod report;
 mod suites;
@@ -41,8 +42,9 @@ const CHANGES: &str = "--changes";
 /// The hidden word by which a folder is put to the test ([`verify`]).
 const VERIFY: &str = "--verify";
 
-/// The hidden word of tests ([`tamper`]).
+/// The hidden words of tests ([`tamper`], [`crowd`]).
 const TAMPER: &str = "--tamper";
+const CROWD: &str = "--crowd";
 
 fn main() -> ExitCode {
     let mut words = env::args_os();
@@ -55,6 +57,14 @@ fn main() -> ExitCode {
             _ => ExitCode::FAILURE,
         },
         Some(word) if word == VERIFY => verify::run(words),
+        Some(word) if word == CROWD => match crowd::run(words) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                // A closed stderr is no reason for another exit status.
+                let _closed = writeln!(io::stderr(), "husk-probe: {error}");
+                ExitCode::FAILURE
+            }
+        },
         Some(word) if word == WAIT => match wait::wait() {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,

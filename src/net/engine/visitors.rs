@@ -6,7 +6,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_linger, set_tcp_nodelay};
@@ -30,6 +30,9 @@ pub struct Door {
     /// What comes in.
     pub transport: Transport,
 }
+
+/// How long nobody is let in where this host has no file for it.
+const BETWEEN: Duration = Duration::from_millis(100);
 
 /// One client of a door for datagrams.
 #[derive(Debug)]
@@ -68,6 +71,7 @@ impl Network {
     /// Lets in who is at the doors, while the guest takes what they bring.
     pub(super) fn let_in(&mut self, now: Instant) {
         while self.replies.len() < MOST_REPLIES / 2
+            && self.until_files(now).is_none_or(|left| left.is_zero())
             && let Some(number) = self.knocking.front().copied()
         {
             let Some(door) = self.doors.get(number) else {
@@ -83,6 +87,12 @@ impl Network {
         }
     }
 
+    /// How long until somebody is let in again, where somebody waits and this host had no file for it.
+    pub(super) fn until_files(&self, now: Instant) -> Option<Duration> {
+        let again = self.files_again.filter(|_| !self.knocking.is_empty())?;
+        Some(again.saturating_duration_since(now))
+    }
+
     /// One connection; false when nobody waits.
     fn accept(&mut self, number: usize, now: Instant) -> bool {
         let door = &self.doors[number];
@@ -90,12 +100,17 @@ impl Network {
         let (socket, client) = match acceptfrom_with(&door.socket, flags) {
             Ok((socket, client)) => (socket, client.and_then(|any| any.try_into().ok())),
             Err(Errno::INTR | Errno::CONNABORTED) => return true,
+            // It waits on, and nobody tells us of it again.
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                self.files_again = Some(now + BETWEEN);
+                return true;
+            }
             Err(_) => return false,
         };
         let guest = SocketAddr::new(self.plan.guest_v4().into(), door.guest);
         let (Some(client), true) = (client, self.make_room(now)) else {
             // Refused as if nobody listened.
-            let _as_well = set_socket_linger(&socket, Some(std::time::Duration::ZERO));
+            let _as_well = set_socket_linger(&socket, Some(Duration::ZERO));
             return true;
         };
         // Who sends decides how much at once.
@@ -154,9 +169,11 @@ impl Network {
         if !self.make_room(now) {
             return None;
         }
-        // Those of whom nothing was heard for long are forgotten with their flows.
+        // Those of whom nothing was heard for long are forgotten with their flows; now and then, for all are looked at.
         let flows = &mut self.flows;
-        self.visits.retain(|_, id| flows.get(*id).is_some());
+        if self.visits.len() >= 2 * flows.len() {
+            self.visits.retain(|_, id| flows.get(*id).is_some());
+        }
         let key = self.visitor(Carrier::Udp, guest, client);
         let visit = Visit {
             door: number,

@@ -17,6 +17,9 @@ use crate::net::wire::{Tcp, flag};
 /// Most bytes that wait in one connection, in each direction.
 pub const MOST_BUFFERED: usize = 1 << 20;
 
+/// Most bytes of memory that a connection keeps in which nothing waits.
+const MOST_IDLE: usize = 4 << 10;
+
 /// How far our windows are shifted: enough for [`MOST_BUFFERED`].
 const SHIFT: u8 = 5;
 
@@ -302,6 +305,10 @@ impl Endpoint {
             && window == self.window;
         // The FIN has a number, and no byte.
         self.out.drain(..acked.min(self.out.len()));
+        if self.out.is_empty() && self.out.capacity() > MOST_IDLE {
+            // Thousands of connections may once have been busy, one after the other.
+            self.out = VecDeque::new();
+        }
         let moved = ack != self.una;
         self.una = ack;
         if self.una.is_after(self.nxt) {

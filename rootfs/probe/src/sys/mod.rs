@@ -6,8 +6,10 @@ pub mod process;
 pub mod signals;
 pub mod thread;
 
-use std::ffi::c_long;
+use std::ffi::{c_int, c_long};
 use std::io;
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
 
 /// A return value that is -1 on failure, with the error in errno.
 fn check<T: Into<c_long> + Copy>(value: T) -> io::Result<T> {
@@ -16,6 +18,12 @@ fn check<T: Into<c_long> + Copy>(value: T) -> io::Result<T> {
     } else {
         Ok(value)
     }
+}
+
+/// Lets so many clients of `listener` wait until they are let in; the standard library lets 128.
+pub fn lengthen_queue(listener: &TcpListener, most: c_int) -> io::Result<()> {
+    // SAFETY: it takes a descriptor, which is open, and a number.
+    check(unsafe { libc::listen(listener.as_raw_fd(), most) }).map(drop)
 }
 
 /// A system call that does nothing; the C library has no say in it.
