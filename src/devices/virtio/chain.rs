@@ -106,6 +106,12 @@ impl Chain {
 
     /// Writes `bytes` at `offset` of the writable part; what does not fit is an error.
     pub fn write(&self, mem: &GuestMemoryMmap, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        if let (0, Some(first)) = (offset, self.writable.first())
+            && length(*first) >= bytes.len()
+        {
+            let written = mem.write_slice(bytes, first.address);
+            return written.map_err(|_| broken("a buffer outside of memory"));
+        }
         let mut rest = bytes;
         for part in split(&self.writable, offset, rest.len())? {
             let (now, later) = rest.split_at(length(part));
@@ -203,7 +209,7 @@ pub fn length(segment: Segment) -> usize {
 /// The segments that hold `len` bytes from `offset` on; what is too short is an error.
 pub fn split(segments: &[Segment], offset: usize, len: usize) -> io::Result<Vec<Segment>> {
     let (mut skip, mut left) = (offset, len);
-    let mut parts = Vec::new();
+    let mut parts = Vec::with_capacity(segments.len().min(4));
     for segment in segments {
         let whole = length(*segment);
         if skip >= whole {

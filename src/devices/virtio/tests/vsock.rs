@@ -15,6 +15,8 @@ const TX: usize = 1;
 const SENT: u64 = BUFFERS;
 const RECEIVED: u64 = BUFFERS + 0x8_0000;
 const SLOT: u32 = 0x1_1000;
+/// Bytes of a header.
+const HEADER: u32 = 44;
 
 /// Gives the test the other end of every connection to port 1024.
 struct Ends(Sender<UnixStream>);
@@ -32,14 +34,20 @@ impl Connector for Ends {
 
 struct Guest {
     driver: Driver,
+    /// Bytes of each buffer that it receives into.
+    slot: u32,
     ends: Receiver<UnixStream>,
 }
 
 impl Guest {
     fn new() -> Self {
+        Self::with_buffers(SLOT)
+    }
+
+    fn with_buffers(slot: u32) -> Self {
         let (sender, ends) = channel();
         let driver = Driver::ready(Vsock::new(Box::new(Ends(sender))).unwrap());
-        let mut guest = Self { driver, ends };
+        let mut guest = Self { driver, slot, ends };
         (0..8).for_each(|slot| guest.give(slot));
         guest.driver.notify(RX);
         guest
@@ -47,7 +55,7 @@ impl Guest {
 
     fn give(&mut self, slot: u16) {
         let at = RECEIVED + u64::from(SLOT) * u64::from(slot);
-        self.driver.offer(RX, slot, &[writable(at, SLOT)]);
+        self.driver.offer(RX, slot, &[writable(at, self.slot)]);
     }
 
     fn header(op: u16, len: usize) -> Header {
@@ -134,6 +142,71 @@ fn the_host_sends_no_more_than_the_guests_credit() {
     credit.fwd_cnt = 1000;
     guest.send(&credit, &[]);
     assert_eq!(count(guest.received()), 500);
+}
+
+#[test]
+fn what_a_socket_has_fills_many_buffers_in_order_and_waits_for_more() {
+    let room = 100;
+    let mut guest = Guest::with_buffers(HEADER + room);
+    let mut end = guest.connect();
+    let bytes: Vec<u8> = (0..=250).cycle().take(950).collect();
+    end.write_all(&bytes).unwrap();
+    // The answer to the request took the first of eight, which is back behind the others.
+    let first = guest.received();
+    assert_eq!(first.len(), 8);
+    let rest = guest.received();
+    let packets: Vec<_> = first.iter().chain(&rest).collect();
+    assert!(packets.iter().all(|(header, _)| header.op == op::RW));
+    let lengths: Vec<_> = packets.iter().map(|(header, _)| header.len).collect();
+    assert_eq!(lengths, [vec![room; 9], vec![50]].concat());
+    let heard: Vec<u8> = packets.iter().flat_map(|(_, data)| data.clone()).collect();
+    assert_eq!(heard, bytes);
+    assert!(guest.received().is_empty());
+    end.write_all(b"x").unwrap();
+    assert_eq!(guest.received()[0].1, b"x");
+}
+
+#[test]
+fn the_last_bytes_come_before_the_end_that_came_with_them() {
+    for hang_up in [false, true] {
+        let mut guest = Guest::new();
+        let mut end = guest.connect();
+        end.write_all(b"last").unwrap();
+        let _end = match hang_up {
+            true => {
+                drop(end);
+                None
+            }
+            false => {
+                end.shutdown(Shutdown::Write).unwrap();
+                Some(end)
+            }
+        };
+        let said: Vec<_> = [guest.received(), guest.received()].concat();
+        let at = |wanted| said.iter().position(|(header, _)| header.op == wanted);
+        assert_eq!(said[at(op::RW).unwrap()].1, b"last");
+        let closed = said.iter().rfind(|(header, _)| header.op == op::SHUTDOWN);
+        assert_eq!(closed.unwrap().0.flags & 2, 2);
+        assert!(
+            said[at(op::RW).unwrap()..]
+                .iter()
+                .any(|(header, _)| header.op == op::SHUTDOWN)
+        );
+    }
+}
+
+#[test]
+fn buffers_that_were_taken_in_advance_are_the_drivers_again_after_a_reset() {
+    let mut guest = Guest::with_buffers(HEADER + 100);
+    let mut end = guest.connect();
+    end.write_all(b"x").unwrap();
+    assert_eq!(guest.received().len(), 1);
+    guest.driver.restart();
+    (0..8).for_each(|slot| guest.give(slot));
+    guest.driver.notify(RX);
+    let mut end = guest.connect();
+    end.write_all(&[7; 700]).unwrap();
+    assert_eq!(guest.received().len(), 7);
 }
 
 #[test]

@@ -11,12 +11,14 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::mem;
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use super::packet::{Header, SHUTDOWN_RECEIVE, SHUTDOWN_SEND};
+use crate::kvm::transfer::Scatter;
 
 /// Bytes of the guest's that may wait here: what we announce as our buffer.
 pub const BUFFER: u32 = 256 << 10;
@@ -43,6 +45,10 @@ pub struct Connection {
     pub socket: UnixStream,
     /// What the socket is watched for, as epoll flags.
     pub watched: u32,
+    /// Whether the socket may have something to read.
+    is_readable: bool,
+    /// Whether its end is to be read, behind whatever there is.
+    is_ending: bool,
     pending: VecDeque<u8>,
     consumed: u32,
     announced: u32,
@@ -60,6 +66,8 @@ impl Connection {
         Self {
             socket,
             watched: 0,
+            is_readable: false,
+            is_ending: false,
             pending: VecDeque::new(),
             consumed: 0,
             announced: 0,
@@ -84,7 +92,7 @@ impl Connection {
     }
 
     /// Whether reading the socket makes sense: the guest has room and still listens.
-    pub fn wants_input(&self) -> bool {
+    fn wants_input(&self) -> bool {
         self.host_closed & SHUTDOWN_SEND == 0
             && self.guest_closed & SHUTDOWN_RECEIVE == 0
             && self.credit() > 0
@@ -95,22 +103,33 @@ impl Connection {
         !self.pending.is_empty()
     }
 
-    /// Reads what the socket has, at most `buffer` and the guest's credit. None when there is
-    /// nothing now; an end of file becomes a notice.
-    pub fn fetch(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        if !self.wants_input() {
-            return None;
-        }
-        let credit = usize::try_from(self.credit()).unwrap_or(usize::MAX);
-        let most = buffer.len().min(credit);
-        match self.socket.read(&mut buffer[..most]) {
+    /// The socket has something to read, and `is_ending` its end too. It is said once: it holds until a read finds less than
+    /// it asked for, and for an end until that was read.
+    pub fn note_arrival(&mut self, is_ending: bool) {
+        self.is_readable = true;
+        self.is_ending |= is_ending;
+    }
+
+    /// Whether there is something to tell the guest, or to read for it.
+    pub fn has_news(&self) -> bool {
+        !self.notices.is_empty() || self.is_readable && self.wants_input()
+    }
+
+    /// Reads what the socket has into `places`, which have room for `asked` bytes of the guest's credit. None when there
+    /// is nothing now; an end of file becomes a notice.
+    pub fn fetch(&mut self, places: &Scatter, asked: usize) -> Option<usize> {
+        match places.read_once(self.socket.as_fd()) {
             Ok(count) if count > 0 => {
-                self.sent = self
-                    .sent
-                    .wrapping_add(u32::try_from(count).unwrap_or(u32::MAX));
+                self.is_readable = count == asked || self.is_ending;
+                let bytes = u32::try_from(count).unwrap_or(u32::MAX);
+                self.sent = self.sent.wrapping_add(bytes);
                 Some(count)
             }
-            Err(error) if retry(&error) => None,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.is_readable = false;
+                None
+            }
             // End of file, or a socket that broke: either way nothing more comes.
             _ => {
                 self.close_for_guest(SHUTDOWN_SEND);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::ops::Bound;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
@@ -16,6 +17,17 @@ const MOST: usize = 256;
 /// Refusals that wait to be sent; more are dropped, and their senders time out.
 const MOST_RESETS: usize = 64;
 
+/// What every socket is watched for: that something came, once each time. Whether it is read then is up to the guest's
+/// credit and buffers, and nothing has to be said to the kernel when those come and go.
+const ARRIVALS: epoll::EventFlags = epoll::EventFlags::IN
+    .union(epoll::EventFlags::RDHUP)
+    .union(epoll::EventFlags::ET);
+
+/// What says that nothing more will come.
+const END: epoll::EventFlags = epoll::EventFlags::RDHUP
+    .union(epoll::EventFlags::HUP)
+    .union(epoll::EventFlags::ERR);
+
 /// Events taken from the epoll at once.
 const BATCH: usize = 32;
 
@@ -28,6 +40,15 @@ pub struct Key {
     pub host: u32,
 }
 
+/// What is next for the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// A packet without data.
+    Word(Header),
+    /// Bytes of this stream, if its socket has some.
+    Bytes(Key),
+}
+
 /// The streams.
 #[derive(Debug)]
 pub struct Connections {
@@ -35,7 +56,6 @@ pub struct Connections {
     epoll: OwnedFd,
     resets: VecDeque<Key>,
     cursor: Option<Key>,
-    paused: bool,
 }
 
 impl Connections {
@@ -47,7 +67,6 @@ impl Connections {
             epoll,
             resets: VecDeque::new(),
             cursor: None,
-            paused: false,
         })
     }
 
@@ -67,9 +86,10 @@ impl Connections {
     /// Adds a stream that was admitted.
     pub fn add(&mut self, key: Key, socket: UnixStream, request: &Header) -> io::Result<()> {
         socket.set_nonblocking(true)?;
-        epoll::add(&self.epoll, &socket, data(key), epoll::EventFlags::empty())?;
-        self.streams.insert(key, Connection::new(socket, request));
-        self.settle(key);
+        let mut stream = Connection::new(socket, request);
+        stream.watched = ARRIVALS.bits();
+        epoll::add(&self.epoll, &stream.socket, data(key), ARRIVALS)?;
+        self.streams.insert(key, stream);
         Ok(())
     }
 
@@ -91,8 +111,8 @@ impl Connections {
         self.streams.remove(&key);
     }
 
-    /// Serves the sockets that can take bytes now, or are gone. Those that have bytes are served
-    /// by [`Connections::next`].
+    /// Serves the sockets that can take bytes now, or are gone. Those that have bytes are noted, and read once
+    /// [`Connections::next`] names them.
     pub fn poll(&mut self) -> io::Result<()> {
         let mut events = [epoll::Event {
             flags: epoll::EventFlags::empty(),
@@ -108,6 +128,9 @@ impl Connections {
             let Some(stream) = self.streams.get_mut(&key) else {
                 continue;
             };
+            if flags != epoll::EventFlags::OUT {
+                stream.note_arrival(flags.intersects(END));
+            }
             stream.flush();
             // Hung up on both sides, as when `husk run` lost its reader: writing is over.
             if flags.contains(epoll::EventFlags::HUP) {
@@ -118,7 +141,7 @@ impl Connections {
         Ok(())
     }
 
-    /// Watches a socket for what its stream can use, and ends a stream that is over.
+    /// Watches a socket for room where bytes wait for some, and ends a stream that is over.
     pub fn settle(&mut self, key: Key) {
         let Some(stream) = self.streams.get_mut(&key) else {
             return;
@@ -126,14 +149,8 @@ impl Connections {
         if stream.is_over() {
             return self.reset(key);
         }
-        let mut flags = epoll::EventFlags::empty();
-        flags.set(epoll::EventFlags::IN, stream.wants_input() && !self.paused);
+        let mut flags = ARRIVALS;
         flags.set(epoll::EventFlags::OUT, stream.wants_output());
-        if flags.is_empty() {
-            // A hang-up is reported whether asked for or not: once is enough.
-            flags = epoll::EventFlags::ONESHOT;
-        }
-        // What is watched for already is not asked for again, which would report it again.
         if stream.watched != flags.bits() {
             stream.watched = flags.bits();
             // Fails only for a socket that is not in the epoll, and then nobody watches it.
@@ -141,73 +158,55 @@ impl Connections {
         }
     }
 
-    /// The next packet for the guest, its data in `buffer`; streams take turns.
-    pub fn next(&mut self, buffer: &mut [u8]) -> Option<Header> {
+    /// What is next for the guest; streams take turns.
+    pub fn next(&mut self) -> Option<Next> {
         if let Some(key) = self.resets.pop_front() {
-            return Some(header(key, op::RST));
+            return Some(Next::Word(header(key, op::RST)));
         }
-        for key in self.turns() {
-            let stream = self.streams.get_mut(&key)?;
-            let packet = next_of(stream, key, buffer);
-            self.settle(key);
-            if packet.is_some() {
-                self.cursor = Some(key);
-                return packet;
-            }
-        }
-        self.resets.pop_front().map(|key| header(key, op::RST))
-    }
-
-    /// Stops watching for bytes while the driver has no buffers for them, and begins again.
-    pub fn pause(&mut self, paused: bool) {
-        if self.paused != paused {
-            self.paused = paused;
-            let keys: Vec<_> = self.streams.keys().copied().collect();
-            keys.into_iter().for_each(|key| self.settle(key));
-        }
-    }
-
-    /// Every stream once, beginning behind the one that was last.
-    fn turns(&self) -> Vec<Key> {
-        let keys = || self.streams.keys().copied();
-        let Some(last) = self.cursor else {
-            return keys().collect();
+        let key = self.turn()?;
+        let stream = self.streams.get_mut(&key)?;
+        self.cursor = Some(key);
+        // The answer to the request comes first; a SHUTDOWN comes behind the last byte of data.
+        let Some(notice) = stream.next_notice() else {
+            return Some(Next::Bytes(key));
         };
-        keys()
-            .filter(|key| *key > last)
-            .chain(keys().filter(|key| *key <= last))
-            .collect()
+        let (op, flags) = match notice {
+            Notice::Response => (op::RESPONSE, 0),
+            Notice::Credit => (op::CREDIT_UPDATE, 0),
+            Notice::Shutdown(flags) => (op::SHUTDOWN, flags),
+        };
+        let mut header = header(key, op);
+        header.flags = flags;
+        stream.stamp(&mut header);
+        self.settle(key);
+        Some(Next::Word(header))
+    }
+
+    /// The first stream with news behind the one that was last.
+    fn turn(&self) -> Option<Key> {
+        let last = self.cursor;
+        let behind = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.streams.range((behind, Bound::Unbounded));
+        let others = last.map(|last| self.streams.range(..=last));
+        let mut all = behind.chain(others.into_iter().flatten());
+        all.find(|(_, stream)| stream.has_news())
+            .map(|(key, _)| *key)
     }
 
     /// Drops everything.
     pub fn clear(&mut self) {
         self.streams.clear();
         self.resets.clear();
-        (self.cursor, self.paused) = (None, false);
+        self.cursor = None;
     }
 }
 
-/// A stream's next packet: a notice, or data. An end of file becomes a notice on the way.
-fn next_of(stream: &mut Connection, key: Key, buffer: &mut [u8]) -> Option<Header> {
-    // The answer to the request comes first; a SHUTDOWN comes behind the last byte of data.
-    let notice = stream.next_notice();
-    let (op, flags, len) = match notice {
-        Some(Notice::Response) => (op::RESPONSE, 0, 0),
-        Some(Notice::Credit) => (op::CREDIT_UPDATE, 0, 0),
-        Some(Notice::Shutdown(flags)) => (op::SHUTDOWN, flags, 0),
-        None => match stream.fetch(buffer) {
-            Some(len) => (op::RW, 0, len),
-            None => match stream.next_notice()? {
-                Notice::Shutdown(flags) => (op::SHUTDOWN, flags, 0),
-                _ => (op::CREDIT_UPDATE, 0, 0),
-            },
-        },
-    };
-    let mut header = header(key, op);
-    header.flags = flags;
-    header.len = u32::try_from(len).expect("a buffer is below 4 GiB");
+/// A packet of a stream's with `len` bytes of data.
+pub fn data_packet(stream: &mut Connection, key: Key, len: usize) -> Header {
+    let mut header = header(key, op::RW);
+    header.len = u32::try_from(len).expect("a packet is below 4 GiB");
     stream.stamp(&mut header);
-    Some(header)
+    header
 }
 
 fn header(key: Key, op: u16) -> Header {

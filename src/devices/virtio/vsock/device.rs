@@ -5,23 +5,20 @@ use std::io;
 use std::mem;
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use husk_init::frame::{GUEST_CID, HOST_CID};
 
 use super::connection::Notice;
-use super::connections::{Connections, Key};
-use super::packet::{HEADER_LEN, Header, TYPE_STREAM, op};
-use crate::devices::virtio::chain::{Chain, broken, total};
+use super::connections::{Connections, Key, Next, data_packet};
+use super::inbox::Inbox;
+use super::packet::{HEADER_LEN, Header, MOST_DATA, RECEIVE, TRANSMIT, TYPE_STREAM, op};
+use crate::devices::virtio::chain::{Chain, broken};
 use crate::devices::virtio::device::{Active, Device, Kind};
 
 /// Receive, transmit, events (5.10.2). The driver fills the first before it says a word: a page of
 /// the guest's memory for each of its buffers.
 const QUEUES: [u16; 3] = [16, 256, 16];
-const RECEIVE: usize = 0;
-const TRANSMIT: usize = 1;
-
-/// Most data of one packet, either way (VIRTIO_VSOCK_MAX_PKT_BUF_SIZE of Linux).
-const MOST_DATA: usize = 64 << 10;
 
 /// Gives the host's end of a connection that the guest asked for.
 pub trait Connector: Send {
@@ -34,7 +31,9 @@ pub struct Vsock {
     connector: Box<dyn Connector>,
     connections: Connections,
     active: Option<Active>,
-    /// The packet that is on its way.
+    /// Where there is a driver: its buffers.
+    inbox: Option<Inbox>,
+    /// The packet that is on its way to the host.
     buffer: Vec<u8>,
 }
 
@@ -47,6 +46,7 @@ impl Vsock {
             connector,
             connections,
             active: None,
+            inbox: None,
             buffer,
         })
     }
@@ -124,27 +124,26 @@ impl Vsock {
         self.connections.add(key, socket, request)
     }
 
-    /// Sends what there is, as far as the driver gave buffers.
+    /// Sends what there is, as far as the driver gave buffers: until it does, sockets wait.
     fn receive(&mut self) -> io::Result<()> {
+        let (Some(active), Some(inbox)) = (&mut self.active, &mut self.inbox) else {
+            return Ok(());
+        };
+        let connections = &mut self.connections;
         loop {
-            while let Some(chain) = self.pop(RECEIVE)? {
-                let room = room(&chain)?;
-                let Some(header) = self.connections.next(&mut self.buffer[..room]) else {
-                    self.unpop(RECEIVE);
-                    self.connections.pause(false);
-                    return self.interrupt(RECEIVE);
-                };
-                let len = usize::try_from(header.len).unwrap_or(0);
-                if let Some(active) = &self.active {
-                    chain.write(&active.mem, 0, &header.encode())?;
-                    chain.write(&active.mem, HEADER_LEN, &self.buffer[..len])?;
+            while inbox.has_room(active)? {
+                match connections.next() {
+                    Some(Next::Word(header)) => inbox.deliver(active, 0, |_| header)?,
+                    Some(Next::Bytes(key)) => fetch(connections, key, inbox, active)?,
+                    None => {
+                        inbox.interrupt(active);
+                        return Ok(());
+                    }
                 }
-                self.give_back(RECEIVE, chain.head, HEADER_LEN + len)?;
             }
-            // The driver gave no buffers: until it does, host sockets wait.
-            self.connections.pause(true);
-            if !self.rearm(RECEIVE)? {
-                return self.interrupt(RECEIVE);
+            if !active.rearm(RECEIVE)? {
+                inbox.interrupt(active);
+                return Ok(());
             }
         }
     }
@@ -153,12 +152,6 @@ impl Vsock {
         self.active
             .as_mut()
             .map_or(Ok(None), |active| active.pop(queue))
-    }
-
-    fn unpop(&mut self, queue: usize) {
-        if let Some(active) = &mut self.active {
-            active.unpop(queue);
-        }
     }
 
     fn give_back(&mut self, queue: usize, head: u16, len: usize) -> io::Result<()> {
@@ -180,13 +173,23 @@ impl Vsock {
     }
 }
 
-/// Bytes of data that a receive buffer takes. One that takes none would make every read of a socket
-/// look like its end.
-fn room(chain: &Chain) -> io::Result<usize> {
-    match total(&chain.writable).checked_sub(HEADER_LEN) {
-        Some(room) if room > 0 => Ok(room.min(MOST_DATA)),
-        _ => Err(broken("a receive buffer without room for data")),
+/// Fills the driver's buffers with what a stream's socket has, by one read, as far as the guest's credit goes.
+fn fetch(
+    connections: &mut Connections,
+    key: Key,
+    inbox: &mut Inbox,
+    active: &mut Active,
+) -> io::Result<()> {
+    let Some(stream) = connections.get(key) else {
+        return Ok(());
+    };
+    let credit = usize::try_from(stream.credit()).unwrap_or(usize::MAX);
+    let asked = inbox.lay_out(active, credit)?;
+    if let Some(len) = stream.fetch(inbox.places(), asked) {
+        inbox.deliver(active, len, |len| data_packet(stream, key, len))?;
     }
+    connections.settle(key);
+    Ok(())
 }
 
 impl Device for Vsock {
@@ -210,12 +213,17 @@ impl Device for Vsock {
     }
 
     fn activate(&mut self, active: Active, _features: u64) -> io::Result<()> {
+        self.inbox = Some(Inbox::new(Arc::clone(&active.mem)));
         self.active = Some(active);
         Ok(())
     }
 
     fn stop(&mut self) -> Option<Active> {
         self.connections.clear();
+        let (inbox, active) = (self.inbox.take(), &mut self.active);
+        if let (Some(mut inbox), Some(active)) = (inbox, active) {
+            inbox.put_back(active);
+        }
         self.active.take()
     }
 

@@ -8,6 +8,7 @@
 mod connection;
 mod connections;
 mod device;
+mod inbox;
 pub(super) mod packet;
 
 pub use device::{Connector, Vsock};

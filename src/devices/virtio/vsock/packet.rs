@@ -8,6 +8,13 @@
 /// Bytes of a header.
 pub const HEADER_LEN: usize = 44;
 
+/// Most data of one packet, either way (VIRTIO_VSOCK_MAX_PKT_BUF_SIZE of Linux).
+pub const MOST_DATA: usize = 64 << 10;
+
+/// Queues (5.10.2): what the guest receives, and what it sends.
+pub const RECEIVE: usize = 0;
+pub const TRANSMIT: usize = 1;
+
 /// VIRTIO_VSOCK_TYPE_STREAM.
 pub const TYPE_STREAM: u16 = 1;
 
