@@ -6,6 +6,7 @@ mod affinity;
 mod callers;
 pub mod changes;
 mod embedded;
+mod error;
 pub mod files;
 mod health;
 mod heir;
@@ -14,6 +15,7 @@ mod life;
 mod mounts;
 mod network;
 pub mod networks;
+mod outcome;
 mod plugs;
 mod reached;
 mod rejoin;
@@ -23,20 +25,18 @@ mod switch;
 mod tap;
 
 pub use embedded::GUEST_KERNEL;
+pub use error::Error;
 pub use heir::{HEIR_VERB, inherit, update};
 pub use keeper::{KEEPER_VERB, create, keep, machines, start};
+pub use outcome::Outcome;
 pub use switch::{SWITCH_VERB, serve as serve_switch};
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use husk_init::exit::Exit;
 use husk_init::job::{Interface, Job, PROBE_PATH};
-use thiserror::Error;
 
 use life::{Life, Watch};
 use networks::Taken;
@@ -46,206 +46,14 @@ use screen::Screen;
 
 use crate::container;
 use crate::image::{self, Beside, Image, Store};
-use crate::machines;
 use crate::sessions::Stdio;
-use crate::spec::sentence::sentence;
 use crate::spec::{
-    Attempt, ContainerSpec, CpuList, Cpus, EgressPolicy, Ending, FORWARDED, Missing, OciRuntime,
-    RunRequest, RunSpec, Signal, SpecError, VmSpec, Wall,
+    ContainerSpec, CpuList, Cpus, FORWARDED, Missing, OciRuntime, RunRequest, RunSpec, Signal,
+    VmSpec, Wall,
 };
 use crate::sys::signals;
 use crate::timeline::{Phase, Timeline};
 use crate::vmm::{self, Asker, Topic};
-use crate::volumes;
-
-/// How a run ended.
-#[derive(Debug)]
-pub struct Outcome {
-    /// The machine's name.
-    pub name: String,
-    /// The workload's end.
-    pub exit: Exit,
-    /// Whether `--timeout` killed it.
-    pub timed_out: bool,
-    /// What the host did not give, a sentence each.
-    pub missing: Vec<String>,
-    /// Its phases.
-    pub timeline: Timeline,
-    /// Exits of the guest by reason, where asked for.
-    pub exits: BTreeMap<String, u64>,
-    /// What the workload tried to reach.
-    pub attempts: Vec<Attempt>,
-    /// By what that was judged.
-    pub egress: EgressPolicy,
-}
-
-impl Outcome {
-    fn new(name: String, ending: Ending, missing: Vec<String>, timeline: Timeline) -> Self {
-        Self {
-            name,
-            exit: ending.exit,
-            timed_out: ending.timed_out,
-            missing,
-            timeline,
-            exits: ending.exits,
-            attempts: Vec::new(),
-            egress: EgressPolicy::default(),
-        }
-    }
-
-    /// With what the workload tried to reach under `egress`, which is in the file.
-    fn tell_attempts(self, file: Option<&File>, egress: EgressPolicy) -> Result<Self, Error> {
-        let attempts = file.map(machines::read_attempts).transpose()?;
-        Ok(Self {
-            attempts: attempts.unwrap_or_default(),
-            egress,
-            ..self
-        })
-    }
-}
-
-/// Why a run did not come to the workload's own end.
-#[derive(Debug, Error)]
-pub enum Error {
-    /// The request is wrong.
-    #[error(transparent)]
-    Spec(#[from] SpecError),
-    /// A reference to an archive that does not say which image to run.
-    #[error("`{0}` has several images: `husk load` them, and run one by its name")]
-    SeveralImages(String),
-    /// The image is not there, or broken.
-    #[error(transparent)]
-    Image(#[from] image::Error),
-    /// Files of the host cannot be shown.
-    #[error(transparent)]
-    Mounts(#[from] mounts::Error),
-    /// A volume cannot be had.
-    #[error(transparent)]
-    Volumes(#[from] volumes::Error),
-    /// The machine failed, or the guest did.
-    #[error(transparent)]
-    Machine(#[from] vmm::Error),
-    /// The container failed.
-    #[error(transparent)]
-    Container(#[from] container::Error),
-    /// This process has no streams of its own.
-    #[error("cannot use the standard streams, or take signals")]
-    Streams(#[from] io::Error),
-    /// The machines of this host.
-    #[error(transparent)]
-    Registry(#[from] machines::Error),
-    /// A machine in the background did not start; its keeper says why.
-    #[error("{}", .lines.join("; "))]
-    Kept {
-        /// Why, a sentence each.
-        lines: Vec<String>,
-        /// The exit status by Docker's table.
-        status: u8,
-    },
-    /// A keeper ended before it said anything.
-    #[error("the machine's keeper died before the workload began: run it without -d to see why")]
-    KeeperDied,
-    /// The file for the machine's ID cannot be made, or is there already.
-    #[error("cannot write the machine's ID to `{}`", path.display())]
-    IdFile {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// There is no place on the network of the host's that was asked for.
-    #[error(transparent)]
-    Tap(#[from] tap::Error),
-    /// A port of the host's cannot be published.
-    #[error("--publish: cannot listen on {address}; if somebody else does, choose another port")]
-    Publish {
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// A network cannot be had.
-    #[error(transparent)]
-    Networks(#[from] crate::networks::Error),
-    /// The switch of a network does not do what it should.
-    #[error("the switch of network `{network}` does not work; try again")]
-    Switch {
-        /// Which network.
-        network: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// A network has no place for a machine.
-    #[error("machine `{machine}` cannot be on network `{network}`: it {why}")]
-    NoSeat {
-        /// Which network.
-        network: String,
-        /// Which machine.
-        machine: String,
-        /// Why, as the rest of a sentence about the machine.
-        why: String,
-    },
-    /// A machine is not on the network that it is to leave.
-    #[error("machine `{machine}` is not on network `{network}`: `husk inspect` lists its networks")]
-    NotThere {
-        /// Which network.
-        network: String,
-        /// Which machine.
-        machine: String,
-    },
-    /// A machine that lost a place on a network cannot have it again.
-    #[error("the machine is without network `{network}`: its keeper {what}")]
-    Rejoin {
-        /// Which network.
-        network: String,
-        /// Why.
-        what: String,
-    },
-    /// A machine that runs cannot be reached.
-    #[error(transparent)]
-    Files(#[from] files::Error),
-    /// A processor that is not there, or not for this process.
-    #[error(
-        "--cpuset-cpus: CPU {number} is not among those that husk may use here; taskset -pc $$ lists them"
-    )]
-    NoSuchCpu {
-        /// Its number.
-        number: usize,
-    },
-    /// A run without a machine.
-    #[error("the run has no machine that it belongs to")]
-    Unregistered,
-    /// The host has no randomness to give.
-    #[error("cannot get random bytes from the kernel: {0}")]
-    Random(getrandom::Error),
-}
-
-impl Error {
-    /// The exit status by Docker's table.
-    pub fn status(&self) -> u8 {
-        match self {
-            Self::Machine(error) => error.status(),
-            Self::Container(error) => error.status(),
-            Self::Kept { status, .. } => *status,
-            _ => 125,
-        }
-    }
-
-    /// What is wrong, a line each.
-    pub fn lines(&self) -> Vec<String> {
-        match self {
-            Self::Spec(SpecError { problems }) => problems.clone(),
-            Self::Kept { lines, .. } => lines.clone(),
-            other => vec![sentence(other)],
-        }
-    }
-}
-
-impl From<rustix::io::Errno> for Error {
-    fn from(errno: rustix::io::Errno) -> Self {
-        Self::Streams(errno.into())
-    }
-}
 
 /// Runs `reference` as `request` says, behind the wall that it names, with this process's own
 /// streams. What the host does not give is told before the workload begins.
