@@ -156,14 +156,20 @@ fn connect_all(husk: &Husk, address: Ipv4Addr) {
 }
 
 #[test]
-fn ten_thousand_come_in_by_a_published_port_at_one_time() {
+fn thousands_come_in_by_a_published_port_at_one_time() {
     if gives_files() {
         behind_each().for_each(|husk| let_all_in(&Husk::fresh().behind(husk.wall())));
     }
 }
 
 fn let_all_in(husk: &Husk) {
-    let (wall, count) = (husk.wall(), crowd(husk.wall()));
+    let wall = husk.wall();
+    // Who comes to a machine while 4096 wait there already (net.core.somaxconn) may be sent away by its kernel.
+    let most = match wall {
+        Wall::Vm => 4_000,
+        Wall::Container => 10_000,
+    };
+    let count = crowd(wall).min(most);
     let flags = ["-d", "--name", "server", "-p", "80"];
     let words = ["at", "80", &count.to_string()];
     let started = said(probe(husk, &flags, &words, FILES).output().unwrap());

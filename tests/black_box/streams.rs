@@ -88,6 +88,11 @@ fn a_workload_that_stops_reading_does_not_stop_the_run() {
     for husk in Husk::behind_each() {
         let head = ["run", "-i", "busybox", "head", "-c", "3"];
         let said = husk.feed(&head, &[b'x'; 1 << 20]);
-        assert_eq!((said.status, said.out().as_str()), (0, "xxx"));
+        assert_eq!(
+            (said.status, said.out().as_str()),
+            (0, "xxx"),
+            "{}",
+            said.stderr
+        );
     }
 }

@@ -12,7 +12,7 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
-use crate::husk::{Husk, gives_containers_a_network, said, skip, tool};
+use crate::husk::{Husk, gives_containers_a_network, kvm_is_hardware, said, skip, tool};
 use crate::network::{digest, fetch, pattern, sink, sized, web};
 
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
@@ -189,12 +189,19 @@ fn a_machine_with_several_cpus_has_a_queue_for_each() {
             sink.port()
         );
         let husk = Husk::shared();
-        for (cpus, network, pairs, features) in [
+        let all = [
             ("2", "tap=vm0,ip=10.9.0.2/24,vhost=off", "2", "11"),
             ("2", "tap=vm0,ip=10.9.0.2/24", "2", "11"),
             ("1", "tap=vm0,ip=10.9.0.2/24,queues=2", "1", "11"),
             ("2", "tap=vm0,ip=10.9.0.2/24,queues=1", "1", "00"),
-        ] {
+        ];
+        // Where a boot takes seconds, one will do: hosts with a software KVM have no vhost, either.
+        let tried = if kvm_is_hardware() {
+            &all[..]
+        } else {
+            &all[..1]
+        };
+        for (cpus, network, pairs, features) in tried {
             let out = husk.shell(&["--cpus", cpus, "--network", network], &script);
             let expected = format!("{pairs}\n{features}\n{sum}{sum}");
             assert_eq!(out, expected, "{cpus} CPUs, {network}");
