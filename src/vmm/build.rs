@@ -64,13 +64,10 @@ pub fn build(
     let ports = Arc::new(wire_ports(&vm, parts.console, &reset)?);
     let governor = govern(spec, cpus);
     let mut devices = new_devices(parts.disk, &governor.pace, connector)?;
-    let files = Files {
-        shares: !parts.shares.is_empty(),
-        network: parts.network.is_some(),
-    };
-    let wanted = wanted_devices(spec, (parts.shares, parts.written), files, &governor)?;
+    let files = Files::divide(parts.network.is_some(), !parts.shares.is_empty());
+    let wanted = wanted_devices(spec, (parts.shares, parts.written), files.shares, &governor)?;
     devices.extend(wanted);
-    let (card, patch) = connect(parts.network, parts.cables, files, mem)?;
+    let (card, patch) = connect(parts.network, parts.cables, files.network, mem)?;
     devices.extend(card);
     let mut command_line = CommandLine::new(flavour, cpus, spec.memory, speech(spec));
     let (mmio, transports) = wire_devices(&vm, mem, devices, &mut command_line)?;
@@ -190,7 +187,7 @@ fn new_devices(
 fn wanted_devices(
     spec: &VmSpec,
     (shares, written): (Vec<Share>, Option<(File, u64)>),
-    files: Files,
+    most_files: usize,
     governor: &Governor,
 ) -> Result<Vec<Box<dyn Device>>, Error> {
     let mut devices: Vec<Box<dyn Device>> = Vec::new();
@@ -199,7 +196,7 @@ fn wanted_devices(
         devices.push(Box::new(Rng::default()));
     }
     if !shares.is_empty() {
-        devices.push(Box::new(share(shares, files)?));
+        devices.push(Box::new(share(shares, most_files)?));
     }
     if let Some((file, len)) = written {
         devices.push(Box::new(writable(file, len, &governor.pace)?));
@@ -227,52 +224,52 @@ fn writable(file: File, len: u64, pace: &Arc<Pace>) -> Result<WritableBlock, Err
     WritableBlock::new(Sparse::new(file, len), Arc::clone(pace)).map_err(refused)
 }
 
-/// Who has files of the host's open in this process, in numbers of the guest's choosing: each file that it knows of shared
-/// folders, and each conversation over a network of its own.
-#[derive(Debug, Clone, Copy)]
+/// How many files of the host's this process may have open in numbers of the guest's choosing: one for each conversation over a
+/// network of its own, and for each file that it knows of shared folders.
+#[derive(Debug, Clone, Copy, Default)]
 struct Files {
-    shares: bool,
-    network: bool,
+    network: usize,
+    shares: usize,
 }
 
 impl Files {
-    /// For how many conversations there are files; this process may have as many open as the host lets it.
-    fn for_network(self) -> usize {
-        net::room(limits::raise_open_files(), self.shares)
-    }
-
-    /// How many of them the shared folders may take.
-    fn for_shares(self) -> usize {
-        let others = match self.network {
-            true => self.for_network(),
+    /// As many as the host lets it, divided between who is there.
+    fn divide(has_network: bool, has_shares: bool) -> Self {
+        if !has_network && !has_shares {
+            return Self::default();
+        }
+        let all = limits::raise_open_files();
+        let network = match has_network {
+            true => net::room(all, has_shares),
             false => 0,
         };
-        limits::raise_open_files() - others
+        let shares = all - network;
+        Self { network, shares }
     }
 }
 
 /// The file system device. This process becomes one that serves it: it may have as many files open as the
 /// host lets it, makes files with the permissions that the guest asks for, and a file too long for the
 /// limit of its user is an error and not its end.
-fn share(shares: Vec<Share>, files: Files) -> Result<Fs, Error> {
+fn share(shares: Vec<Share>, files: usize) -> Result<Fs, Error> {
     let refused = |source| Error::Host {
         what: "to share files",
         source,
     };
     umask(Mode::empty());
     signals::survive_long_files().map_err(refused)?;
-    Fs::new(shares, files.for_shares()).map_err(refused)
+    Fs::new(shares, files).map_err(refused)
 }
 
 /// A network device, of whatever wire.
 type Card = Box<dyn Device>;
 
-/// The network device, if there is one, and where its network is told of changes. Each of the conversations of a guest with
-/// a network of its own is an open file of this process.
+/// The network device, if there is one, and where its network is told of changes. A network of its own has `room` for so many
+/// conversations.
 fn connect(
     own: Option<Setup>,
     cables: Vec<HostCable>,
-    files: Files,
+    room: usize,
     mem: &Mem,
 ) -> Result<(Option<Card>, Option<Patch>), Error> {
     let refused = |source| Error::Host {
@@ -285,7 +282,7 @@ fn connect(
     let Some(setup) = own else {
         return Ok((None, None));
     };
-    let network = Network::new(setup, files.for_network()).map_err(refused)?;
+    let network = Network::new(setup, room).map_err(refused)?;
     let changes = network.changes();
     let card = Net::new(Cable::new(Box::new(network))).map_err(refused)?;
     let patch = (changes, card.waker());
