@@ -48,7 +48,7 @@ pub use ending::Ending;
 pub use environment::{merge as merge_environment, name_terminal};
 pub use exec::Exec;
 pub use health::{HealthCheck, HealthRequest, ImageHealth};
-pub use host_link::{HostEnd, HostLink, HostPlace};
+pub use host_link::{HostEnd, HostLink, HostPlace, MOST_QUEUES};
 pub use lifecycle::{Backoff, Lifecycle, Restart, STOP_TIMEOUT};
 pub use limits::{limit_name, parse_tasks};
 pub use machine::{Piece, Share, VmNetwork, VmSpec, Written};

@@ -55,11 +55,11 @@ pub fn open(name: &CStr, header_len: usize) -> io::Result<OwnedFd> {
 /// As [`tap`], with `count` cables: each is read and written by itself, and the kernel answers a flow by the cable by which it
 /// came last.
 pub fn taps(name: &CStr, count: usize, header_len: usize) -> io::Result<Vec<OwnedFd>> {
-    let first = attach(name, libc::IFF_MULTI_QUEUE)?;
+    let first = prepare(attach(name, libc::IFF_MULTI_QUEUE)?, header_len)?;
     let own = CString::new(self::name(first.as_fd())?)?;
-    let others = (1..count).map(|_| attach(&own, libc::IFF_MULTI_QUEUE));
-    let all = [Ok(first)].into_iter().chain(others);
-    all.map(|tap| prepare(tap?, header_len)).collect()
+    let mut all = vec![first];
+    all.extend(open_many(&own, count.saturating_sub(1), header_len)?);
+    Ok(all)
 }
 
 /// `count` cables of the interface called `name`, which exists and outlives them; otherwise as [`taps`]. An error of kind

@@ -23,10 +23,11 @@ use super::control::{Command, answer};
 use super::wire::{F_CTRL_VQ, F_MQ};
 use crate::devices::virtio::chain::broken;
 use crate::devices::virtio::device::{Active, Cause, Device, Irq, Kind};
+use crate::spec::MOST_QUEUES;
 use crate::sys::lock::lock;
 
 /// Most pairs of one device.
-pub const MOST_PAIRS: usize = 8;
+pub const MOST_PAIRS: usize = MOST_QUEUES as usize;
 
 /// Two for each pair, and that of commands: as many of them as there are.
 const QUEUES: [u16; 2 * MOST_PAIRS + 1] = [256; 2 * MOST_PAIRS + 1];
