@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::container::{processes, remains};
-use crate::husk::{Husk, Said, WALLS, Wall, said};
+use crate::husk::{Husk, Said, WALLS, Wall, said, within};
 
 /// Says what it is asked, and ends by itself when asked to stop.
 const OBEDIENT: &str = "trap 'echo stopping; exit 3' TERM; echo out; echo err >&2; \
@@ -259,13 +259,9 @@ fn a_keeper_holds_nothing_open_of_who_started_it() {
     let husk = container();
     let inner = husk.command(&["run", "-d", "--name", "web", "busybox", "sleep", "1000"]);
     let mut shell = Command::new("sh");
-    shell
-        .args(["-c", "exec 7>&1; \"$@\" >/dev/null; echo started", "sh"])
-        .arg(inner.get_program())
-        .args(inner.get_args())
-        .env("HUSK_HOME", husk.home());
+    shell.args(["-c", "exec 7>&1; \"$@\" >/dev/null; echo started", "sh"]);
     // Ends when nobody has the other end of the pipe any more.
-    let said = said(shell.output().unwrap());
+    let said = said(within(shell, &inner).output().unwrap());
     assert_eq!(well(said), "started\n");
     well(husk.say(&["rm", "-f", "web"]));
     nothing_is_left(&husk);

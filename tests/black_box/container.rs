@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::husk::{Husk, Said, Wall, gives_containers_a_network, said, skip};
+use crate::husk::{Husk, Said, Wall, gives_containers_a_network, said, skip, within};
 
 /// An ordinary user's ids: nobody's in particular.
 const STRANGER: &str = "60123";
@@ -196,9 +196,7 @@ fn a_network_that_was_asked_for_and_cannot_be_had_is_one_clear_line() {
         let script = format!("mkdir -p /dev/net; mount -t tmpfs none /dev/net; \"$@\" {words}");
         let mut command = Command::new("unshare");
         command.args(["-m", "sh", "-c", &script, "sh"]);
-        command.arg(run.get_program()).args(run.get_args());
-        command.env("HUSK_HOME", husk.home());
-        said(command.output().unwrap()).is_one_clear_line(&[
+        said(within(command, &run).output().unwrap()).is_one_clear_line(&[
             "/dev/net/tun",
             "modprobe tun",
             "--network none",
@@ -470,12 +468,8 @@ fn what_the_caller_ignores_the_workload_does_not() {
     // A shell's `&` ignores two signals, and nohup a third.
     let inner = husk.command(&["run", "busybox", "grep", "^SigIgn", "/proc/self/status"]);
     let mut shell = Command::new("sh");
-    shell
-        .args(["-c", "trap '' HUP INT QUIT CHLD; \"$@\"", "sh"])
-        .arg(inner.get_program())
-        .args(inner.get_args())
-        .env("HUSK_HOME", husk.home());
-    let seen = said(shell.output().unwrap());
+    shell.args(["-c", "trap '' HUP INT QUIT CHLD; \"$@\"", "sh"]);
+    let seen = said(within(shell, &inner).output().unwrap());
     assert_eq!(
         (seen.out().as_str(), seen.stderr.as_str()),
         ("SigIgn:\t0000000000000000\n", "")

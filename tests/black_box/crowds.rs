@@ -1,11 +1,11 @@
 //! Thousands of connections at one time, out of a workload and into it, behind each wall; and one more than there may be.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Lines, Read};
+use std::io::{BufRead, BufReader, Lines};
 use std::net::Ipv4Addr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use crate::husk::{Husk, Said, Wall, kvm_is_hardware, said, skip};
+use crate::husk::{Husk, Said, Wall, kvm_is_hardware, said, skip, within};
 use crate::network::{address, behind_each};
 
 /// The program that connects and answers, behind a wall and outside of it.
@@ -31,16 +31,10 @@ fn crowd(wall: Wall) -> usize {
 
 /// The same command, with so many files.
 fn with_files(command: &Command, files: usize) -> Command {
+    let script = format!("ulimit -n {files} && exec \"$@\"");
     let mut limited = Command::new("sh");
-    limited
-        .args(["-c", &format!("ulimit -n {files} && exec \"$@\""), "sh"])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .stdin(Stdio::null());
-    for (name, value) in command.get_envs() {
-        limited.env(name, value.unwrap_or_default());
-    }
-    limited
+    limited.args(["-c", &script, "sh"]).stdin(Stdio::null());
+    within(limited, command)
 }
 
 /// Whether processes here may have as many files open; says so if not.
@@ -131,7 +125,7 @@ fn connect_all(husk: &Husk, address: Ipv4Addr) {
         &format!("{address}:{}", server.port),
         &count.to_string(),
     ];
-    let mut child = probe(husk, &[], &words, FILES)
+    let child = probe(husk, &[], &words, FILES)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -143,16 +137,10 @@ fn connect_all(husk: &Husk, address: Ipv4Addr) {
     let held = held(child.id(), wall);
     assert!(held <= MOST_MIB, "{wall:?}: {held} MiB");
     server.answer();
-    let mut out = String::new();
-    child
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut out)
-        .unwrap();
+    let said = said(child.wait_with_output().unwrap());
     let expected = format!("{count} answered, 0 refused\n");
-    assert_eq!(out, expected, "{wall:?}");
-    assert!(child.wait().unwrap().success(), "{wall:?}");
+    assert_eq!(said.out(), expected, "{wall:?}: {}", said.stderr);
+    assert_eq!(said.status, 0, "{wall:?}");
 }
 
 #[test]

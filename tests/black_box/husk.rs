@@ -191,6 +191,15 @@ pub fn skip(reason: &str) {
     let _closed = writeln!(std::io::stderr(), "skipped: {reason}");
 }
 
+/// `outer` with `inner` as its last words, and with its environment.
+pub fn within(mut outer: Command, inner: &Command) -> Command {
+    outer.arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        outer.env(name, value.unwrap_or_default());
+    }
+    outer
+}
+
 pub fn said(output: std::process::Output) -> Said {
     Said {
         status: output.status.code().unwrap_or(-1),

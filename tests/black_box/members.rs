@@ -210,8 +210,16 @@ fn what_happens_to_a_renamed_machine_is_told_by_its_new_name() {
 }
 
 fn pings(husk: &Husk, from: &str, to: &str) -> bool {
-    let said = husk.say(&["exec", from, "ping", "-c", "1", "-W", "5", to]);
-    said.status == 0
+    husk.say(&ping(from, to)).status == 0
+}
+
+/// Waits until one reaches the other.
+fn await_ping(husk: &Husk, from: &str, to: &str) {
+    until(husk, &ping(from, to));
+}
+
+fn ping<'a>(from: &'a str, to: &'a str) -> [&'a str; 8] {
+    ["exec", from, "ping", "-c", "1", "-W", "5", to]
 }
 
 #[test]
@@ -243,8 +251,8 @@ fn a_machine_that_is_renamed_is_found_by_its_new_name() {
             let said = husk.say(&["rename", old, new]);
             assert_eq!((said.status, said.stderr.as_str()), (0, ""), "{wall:?}");
         }
-        until(&husk, &["exec", "dos", "ping", "-c", "1", "-W", "5", "uno"]);
-        until(&husk, &["exec", "Uno", "ping", "-c", "1", "-W", "5", "dos"]);
+        await_ping(&husk, "dos", "uno");
+        await_ping(&husk, "Uno", "dos");
         assert!(pings(&husk, "dos", "www"), "{wall:?}: its alias stays");
         assert!(
             !pings(&husk, "dos", "one") && !pings(&husk, "Uno", "two"),
@@ -293,8 +301,8 @@ fn machines_whose_switch_is_killed_are_together_again_by_themselves() {
                 );
                 sleep(Duration::from_millis(20));
             }
-            until(&husk, &["exec", "two", "ping", "-c", "1", "-W", "5", "one"]);
-            until(&husk, &["exec", "one", "ping", "-c", "1", "-W", "5", "two"]);
+            await_ping(&husk, "two", "one");
+            await_ping(&husk, "one", "two");
         }
         let now = ["one", "two"].map(|name| address_of(&husk, name, "back"));
         assert_eq!(now, places, "{wall:?}: each has its own address");
@@ -329,8 +337,8 @@ fn a_machine_starts_a_switch_where_nobody_is_left_who_would() {
     let killed = switch(&husk);
     kill(&husk, "husk-caretaker");
     kill(&husk, "husk-switch");
-    until(&husk, &["exec", "two", "ping", "-c", "1", "-W", "5", "one"]);
-    until(&husk, &["exec", "one", "ping", "-c", "1", "-W", "5", "two"]);
+    await_ping(&husk, "two", "one");
+    await_ping(&husk, "one", "two");
     assert_ne!(switch(&husk), killed);
     assert_eq!(places(), before);
     husk.say(&["rm", "-f", "one", "two"]);
@@ -349,8 +357,8 @@ fn who_comes_back_too_late_has_another_address() {
     kill(&husk, "husk-caretaker");
     kill(&husk, "husk-switch");
     start(&husk, &["--name", "two", "--network", "back"], WAIT);
-    until(&husk, &["exec", "two", "ping", "-c", "1", "-W", "5", "one"]);
-    until(&husk, &["exec", "one", "ping", "-c", "1", "-W", "5", "two"]);
+    await_ping(&husk, "two", "one");
+    await_ping(&husk, "one", "two");
     let (one, two) = (
         address_of(&husk, "one", "back"),
         address_of(&husk, "two", "back"),

@@ -5,7 +5,7 @@ use std::process::Command;
 use rustix::process::Uid;
 use tempfile::TempDir;
 
-use crate::husk::{Husk, Said, WALLS, Wall, gives_containers_a_network, said, skip};
+use crate::husk::{Husk, Said, WALLS, Wall, gives_containers_a_network, said, skip, within};
 use crate::together::{kill, nothing_is_left};
 
 const WAIT: &str = "while :; do sleep 1; done";
@@ -40,11 +40,7 @@ impl User {
         );
         let mut command = Command::new("unshare");
         command.args(["-m", "sh", "-c", &script, "sh"]);
-        command.arg(inner.get_program()).args(inner.get_args());
-        for (name, value) in inner.get_envs() {
-            command.env(name, value.unwrap_or_default());
-        }
-        said(command.output().unwrap())
+        said(within(command, &inner).output().unwrap())
     }
 
     fn say(&self, wall: Wall, args: &[&str]) -> Said {
