@@ -24,11 +24,7 @@ impl Setup {
         let trunks = network.seats.into_iter().zip(trunks);
         let servers = network.resolvers.into_iter();
         let doors = sockets.into_iter().zip(network.doors);
-        let door = |(socket, (guest, transport))| Door {
-            socket,
-            guest,
-            transport,
-        };
+        let door = |(socket, (guest, transport))| Door::new(socket, guest, transport);
         Some(Self {
             egress: network.egress,
             limits: network.limits,

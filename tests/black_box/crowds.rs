@@ -152,12 +152,7 @@ fn a_crowd_comes_in_by_a_published_port_at_one_time() {
 
 fn let_all_in(husk: &Husk) {
     let wall = husk.wall();
-    // A machine's kernel loses some of thousands who come at once: its queue of those who are not yet let in is short.
-    let most = match wall {
-        Wall::Vm => 300,
-        Wall::Container => 10_000,
-    };
-    let count = crowd(wall).min(most);
+    let count = crowd(wall);
     let flags = ["-d", "--name", "server", "-p", "80"];
     let words = ["at", "80", &count.to_string()];
     let started = said(probe(husk, &flags, &words, FILES).output().unwrap());

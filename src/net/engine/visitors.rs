@@ -2,10 +2,14 @@
 //!
 //! The guest sees who it is, as far as there is an address for it on its cable: clients on the host's own loopback, and
 //! those of IPv6, come from the gateway. The guest is spoken to in IPv4, which every server listens to.
+//!
+//! A crowd waits on the host's side. A guest's kernel keeps a short list of those who are half connected; with more it
+//! forgets them and believes in cookies, and who waits for the server to speak first may be left alone for ever.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -24,12 +28,35 @@ use crate::spec::{Carrier, Transport};
 #[derive(Debug)]
 pub struct Door {
     /// The socket; it waits for nothing.
-    pub socket: OwnedFd,
+    socket: OwnedFd,
     /// The guest's port.
-    pub guest: u16,
+    guest: u16,
     /// What comes in.
-    pub transport: Transport,
+    transport: Transport,
+    /// Counts the connections that the guest has not answered: each has one.
+    calls: Arc<()>,
 }
+
+impl Door {
+    /// A `socket` of the host's for port `guest`.
+    pub fn new(socket: OwnedFd, guest: u16, transport: Transport) -> Self {
+        Self {
+            socket,
+            guest,
+            transport,
+            calls: Arc::default(),
+        }
+    }
+
+    /// Whether the guest has to answer first.
+    fn is_full(&self) -> bool {
+        Arc::strong_count(&self.calls) > MOST_CALLS
+    }
+}
+
+/// Most connections by one door that the guest has not answered: fewer than the least that servers keep in line, which
+/// is 128 where nobody asks for another number.
+const MOST_CALLS: usize = 64;
 
 /// How long nobody is let in where this host has no file for it.
 const BETWEEN: Duration = Duration::from_millis(100);
@@ -70,13 +97,20 @@ impl Network {
 
     /// Lets in who is at the doors, while the guest takes what they bring.
     pub(super) fn let_in(&mut self, now: Instant) {
+        let mut full = 0;
         while self.replies.len() < MOST_REPLIES / 2
             && self.until_files(now).is_none_or(|left| left.is_zero())
+            && full < self.knocking.len()
             && let Some(number) = self.knocking.front().copied()
         {
             let Some(door) = self.doors.get(number) else {
                 return;
             };
+            if door.is_full() {
+                full += 1;
+                self.knocking.rotate_left(1);
+                continue;
+            }
             let more = match door.transport {
                 Transport::Tcp => self.accept(number, now),
                 Transport::Udp => self.hear(number, now),
@@ -117,7 +151,8 @@ impl Network {
         let _slower = set_tcp_nodelay(&socket, true);
         let key = self.visitor(Carrier::Tcp, guest, client);
         let limits = self.limits(guest.ip());
-        let tcp = TcpFlow::calling(socket, self.random.next(), limits);
+        let call = Arc::clone(&self.doors[number].calls);
+        let tcp = TcpFlow::calling(socket, call, self.random.next(), limits);
         if let Some(id) = self.begin(coming(key), Kind::Tcp(Box::new(tcp)), now) {
             self.line_up(id);
         }

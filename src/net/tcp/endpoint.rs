@@ -5,6 +5,9 @@
 //!  of the host's making:    SynSent ─SYN,ACK─▶ Open
 //! ```
 //!
+//! In the latter nobody says that our acknowledgement of the guest's SYN has come; a server with a full line drops it, and one that believes
+//! in cookies forgets the connection with it. So it goes again now and then, until the guest has said something.
+//!
 //! In `Open` both directions end on their own: what goes out with our FIN and the guest's acknowledgement of it, what
 //! comes in with the guest's FIN. When both have ended, the connection is over.
 
@@ -110,6 +113,8 @@ pub struct Endpoint {
     /// The guest says no more.
     in_ended: bool,
     ack_due: bool,
+    /// The guest answered our SYN, and may not know that we heard.
+    unheard: bool,
     /// The guest is to be asked for its window.
     probe_due: bool,
     /// Whether our windows are shifted, too: both must want it.
@@ -152,6 +157,7 @@ impl Endpoint {
             edge: Seq(0),
             in_ended: false,
             ack_due: false,
+            unheard: false,
             probe_due: false,
             scaled: true,
             duplicates: 0,
@@ -266,16 +272,12 @@ impl Endpoint {
         self.meet(segment);
         self.una = Seq(segment.ack);
         self.nxt = self.una;
-        self.open(now);
-        self.ack_due = true;
-        Taken::Data(&[])
-    }
-
-    fn open(&mut self, now: Instant) {
         self.state = State::Open;
         self.recover = self.una;
         self.highest = self.nxt;
-        self.settle(now);
+        (self.ack_due, self.unheard) = (true, true);
+        (self.attempts, self.deadline) = (0, Some(now + PATIENCE));
+        Taken::Data(&[])
     }
 
     /// What the guest has, and how much more it takes; false when it speaks of what was never sent.
@@ -284,6 +286,10 @@ impl Endpoint {
         if ack.is_after(self.highest) {
             self.ack_due = true;
             return false;
+        }
+        if std::mem::take(&mut self.unheard) {
+            self.attempts = 0;
+            self.settle(now);
         }
         if self.una.is_after(ack) {
             // Older than what is known: its data may be new all the same.
@@ -547,6 +553,12 @@ impl Endpoint {
         }
         self.deadline = None;
         let is_closed = self.window == 0 && !self.out.is_empty();
+        if self.unheard && !is_closed && self.highest == self.una {
+            self.ack_due = true;
+            self.attempts += 1;
+            self.deadline = (self.attempts < ATTEMPTS).then(|| now + self.patience());
+            return true;
+        }
         if is_closed || self.highest == self.una {
             self.probe_due = is_closed;
             self.attempts = (self.attempts + 1).min(ATTEMPTS);

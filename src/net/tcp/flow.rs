@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::io::Errno;
@@ -35,6 +36,8 @@ pub struct TcpFlow {
     /// The number of the guest's SYN.
     first: u32,
     is_connected: bool,
+    /// What counts it among those that the guest has not answered.
+    call: Option<Arc<()>>,
     readable: bool,
     writable: bool,
     /// The guest's, for the host.
@@ -58,9 +61,13 @@ impl TcpFlow {
         Self::new(Endpoint::held(syn, seq, limits), socket, syn.seq, false)
     }
 
-    /// A connection to the guest, for a socket that is connected.
-    pub fn calling(socket: OwnedFd, seq: u32, limits: Limits) -> Self {
-        Self::new(Endpoint::calling(seq, limits), socket, 0, true)
+    /// A connection to the guest, for a socket that is connected. `call` is let go when the guest has answered.
+    pub fn calling(socket: OwnedFd, call: Arc<()>, seq: u32, limits: Limits) -> Self {
+        let endpoint = Endpoint::calling(seq, limits);
+        Self {
+            call: Some(call),
+            ..Self::new(endpoint, socket, 0, true)
+        }
     }
 
     fn new(endpoint: Endpoint, socket: OwnedFd, first: u32, is_connected: bool) -> Self {
@@ -69,6 +76,7 @@ impl TcpFlow {
             socket,
             first,
             is_connected,
+            call: None,
             readable: false,
             writable: false,
             inward: VecDeque::new(),
@@ -148,6 +156,9 @@ impl TcpFlow {
                 return false;
             }
         };
+        if self.endpoint.is_open() {
+            self.call = None;
+        }
         let sent = match self.inward.is_empty() {
             true => self.send(new),
             false => 0,

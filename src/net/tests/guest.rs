@@ -179,13 +179,18 @@ impl Guest {
         self.wait(|packet| Segment::of(packet).filter(|segment| segment.target == port))
     }
 
+    /// The next segment, if one comes so soon.
+    pub fn wait_at_most(&mut self, time: Duration) -> Option<Segment> {
+        let deadline = Instant::now() + time;
+        self.until(|guest| {
+            let heard = guest.hear(Segment::of);
+            (heard.is_some() || Instant::now() >= deadline).then_some(heard)
+        })
+    }
+
     /// Nothing comes for a while.
     pub fn hears_nothing(&mut self) {
-        for _ in 0..20 {
-            self.network.poll().unwrap();
-            assert_eq!(self.hear(Segment::of), None);
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        assert_eq!(self.wait_at_most(Duration::from_millis(20)), None);
     }
 
     /// Has the far end send back all that it is sent, and takes it.

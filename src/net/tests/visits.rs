@@ -1,7 +1,9 @@
 //! Who comes by a port of the host's.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
 
 use super::guest::{Guest, Segment};
 use crate::net::plan::GATEWAY_V4;
@@ -14,11 +16,7 @@ fn published() -> (Guest, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    let door = Door {
-        socket: listener.into(),
-        guest: 80,
-        transport: Transport::Tcp,
-    };
+    let door = Door::new(listener.into(), 80, Transport::Tcp);
     let setup = Setup {
         doors: vec![door],
         ..Setup::default()
@@ -81,15 +79,57 @@ fn a_guest_that_is_not_up_yet_is_called_again() {
 }
 
 #[test]
+fn a_crowd_comes_in_as_the_guest_answers() {
+    let (mut guest, address) = published();
+    let _clients = [(); 100].map(|()| TcpStream::connect(address).unwrap());
+    let calls = std::iter::from_fn(|| guest.wait_at_most(Duration::from_millis(300)));
+    let calls: Vec<_> = calls.collect();
+    assert_eq!(calls.len(), 64, "as many as it may leave unanswered");
+    guest.port = 80;
+    // One is connected and one is refused: two more come in.
+    for (call, flags) in calls.iter().zip([flag::SYN, flag::RST]) {
+        let ack = call.seq.wrapping_add(1);
+        let flags = flags | flag::ACK;
+        guest.segment(GATEWAY_V4.into(), call.source, flags, (500, ack), &[]);
+    }
+    let known: HashSet<_> = calls.iter().map(|call| call.source).collect();
+    for _ in 0..2 {
+        guest.wait(|packet| match packet.body {
+            Body::Tcp(segment) if segment.flags == flag::SYN => {
+                (!known.contains(&segment.source)).then_some(())
+            }
+            _ => None,
+        });
+    }
+}
+
+#[test]
+fn a_guest_that_may_not_have_heard_is_told_again() {
+    let (mut guest, address) = published();
+    let mut client = TcpStream::connect(address).unwrap();
+    let syn = guest.wait_segment();
+    guest.port = 80;
+    let ack = syn.seq.wrapping_add(1);
+    let both = flag::SYN | flag::ACK;
+    guest.segment(GATEWAY_V4.into(), syn.source, both, (500, ack), &[]);
+    let (first, second) = (guest.wait_segment(), guest.wait_segment());
+    assert_eq!((first.flags, first.ack), (flag::ACK, 501));
+    assert_eq!(first, second);
+    // It speaks first, and is not told any more.
+    let says = flag::ACK | flag::PSH;
+    guest.segment(GATEWAY_V4.into(), syn.source, says, (501, ack), b"hi");
+    let mut greeting = [0; 2];
+    client.read_exact(&mut greeting).unwrap();
+    assert_eq!((&greeting, guest.wait_segment().ack), (b"hi", 503));
+    assert_eq!(guest.wait_at_most(Duration::from_millis(2500)), None);
+}
+
+#[test]
 fn datagrams_come_in_and_answers_go_to_who_asked() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
     let address = socket.local_addr().unwrap();
-    let door = Door {
-        socket: socket.into(),
-        guest: 53,
-        transport: Transport::Udp,
-    };
+    let door = Door::new(socket.into(), 53, Transport::Udp);
     let setup = Setup {
         doors: vec![door],
         ..Setup::default()
