@@ -1,5 +1,5 @@
 //! The far end of a container's network: a process outside of the container, with the engine that a machine's
-//! process has. It is husk's binary once more, which was given open files and no path.
+//! process has, or with an interface of the host's. It is husk's binary once more, which was given open files and no path.
 //!
 //! ```text
 //!  husk run                                   the far end
@@ -9,6 +9,7 @@
 //!    ├── Note + a file ──────────────────────────────▶ │   what the container tries to reach
 //!    ├── Plug + connections… ────────────────────────▶ │   if it is on networks with other machines
 //!    ├── Begin{network} + the interface's cable ─────▶ │   no way back: system calls and capabilities are dropped
+//!    │   or Join + that and the host's cable           │   if it has a place on a network of the host's instead
 //!    │ ◀───────────────────────────────── Ready ───────┤   or Failed{text}
 //!    ├── Rewire{…} + a connection ───────────────────▶ │   for networks, while it runs
 //!    │ ◀───────────────────────── Failed{text} ────────┤   a mistake of husk's own, at any time
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use super::cable::Cable;
 use super::confine::confine;
 use super::error::Error;
+use super::joint::Joint;
 use crate::net::{Changes, Network, Plugs, Rewiring, Setup, room};
 use crate::spec::VmNetwork;
 use crate::sys::fork::keep_only;
@@ -64,6 +66,16 @@ enum Order {
     Rewire(Rewiring),
     /// Serve this network. Files: the cable of the container's interface.
     Begin(VmNetwork),
+    /// Join the interface to one of the host's. Files: the cables of both, the container's first.
+    Join,
+}
+
+/// What is behind the container's interface, whose cable is the first file.
+enum Behind {
+    /// The engine.
+    Engine(OwnedFd, Setup),
+    /// An interface of the host's, whose cable is the second.
+    Host([OwnedFd; 2]),
 }
 
 /// To `husk run`.
@@ -112,6 +124,11 @@ impl FarEnd {
             self.order(&Order::Listen, &files)?;
         }
         self.order(&Order::Begin(network), &[tap.as_fd()])
+    }
+
+    /// Has it join the interface of `tap` to one of the host's, whose cable is `outer`.
+    pub fn join(&self, tap: &OwnedFd, outer: &OwnedFd) -> Result<(), Error> {
+        self.order(&Order::Join, &[tap.as_fd(), outer.as_fd()])
     }
 
     /// Has it write what the container tries to reach into `attempts`.
@@ -217,10 +234,15 @@ fn obey(keeper: &Seqpacket) -> io::Result<()> {
     // What else husk's caller had open is nothing for it.
     keep_only(&[keeper.as_fd()])?;
     set_name(c"husk-far-end")?;
-    let Some((tap, setup)) = take_orders(keeper)? else {
+    match take_orders(keeper)? {
+        Some(Behind::Engine(tap, setup)) => be_engine(keeper, tap, setup),
+        Some(Behind::Host(cables)) => be_joint(keeper, cables),
         // The container has no network after all.
-        return Ok(());
-    };
+        None => Ok(()),
+    }
+}
+
+fn be_engine(keeper: &Seqpacket, tap: OwnedFd, setup: Setup) -> io::Result<()> {
     // The kernel takes an interface down in several grace periods, and nobody waits for them.
     let _linger = Linger::over(tap.as_fd());
     let network = Network::new(setup, room(raise_open_files(), false))?;
@@ -232,6 +254,15 @@ fn obey(keeper: &Seqpacket) -> io::Result<()> {
         cable.attend()?;
     }
     Ok(())
+}
+
+fn be_joint(keeper: &Seqpacket, [inner, outer]: [OwnedFd; 2]) -> io::Result<()> {
+    // As above; but the host's is to be free for the next at once, or gone.
+    let _linger = Linger::over(inner.as_fd());
+    let mut joint = Joint::new(inner, outer)?;
+    confine()?;
+    send(keeper, &Report::Ready, &[])?;
+    joint.run(keeper.as_fd())
 }
 
 /// Takes an order while the container runs; false at the end.
@@ -250,7 +281,8 @@ fn take_change(keeper: &Seqpacket, changes: &Changes) -> io::Result<bool> {
 }
 
 /// The cable of the container's interface, and what is at its other end.
-fn take_orders(keeper: &Seqpacket) -> io::Result<Option<(OwnedFd, Setup)>> {
+fn take_orders(keeper: &Seqpacket) -> io::Result<Option<Behind>> {
+    let incomplete = || io::Error::other("it was ordered without its files");
     let (mut doors, mut attempts, mut trunks) = (Vec::new(), None, Vec::new());
     while let Some(Message { bytes, mut files }) = keeper.receive()? {
         match serde_json::from_slice(&bytes)? {
@@ -259,12 +291,13 @@ fn take_orders(keeper: &Seqpacket) -> io::Result<Option<(OwnedFd, Setup)>> {
             Order::Plug => trunks.extend(files),
             Order::Rewire(_) => return Err(io::ErrorKind::InvalidInput.into()),
             Order::Begin(network) => {
-                let both = files
-                    .pop()
-                    .zip(Setup::new(network, doors, attempts, trunks));
-                return Ok(Some(both.ok_or_else(|| {
-                    io::Error::other("it was ordered without its files")
-                })?));
+                let setup = Setup::new(network, doors, attempts, trunks);
+                let (tap, setup) = files.pop().zip(setup).ok_or_else(incomplete)?;
+                return Ok(Some(Behind::Engine(tap, setup)));
+            }
+            Order::Join => {
+                let cables = files.try_into().map_err(|_| incomplete())?;
+                return Ok(Some(Behind::Host(cables)));
             }
         }
     }

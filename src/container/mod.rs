@@ -29,6 +29,7 @@ mod far_end;
 mod freezer;
 mod inside;
 mod interface;
+mod joint;
 mod leash;
 mod pipe;
 mod program;

@@ -17,8 +17,8 @@ use crate::run::networks::{self, Reserved};
 use crate::run::plugs::Plugs;
 use crate::spec::sentence::sentence;
 use crate::spec::{
-    MOST_PUBLISHED, Missing, NetLimits, Network, Networking, PREFIX_V6, Published, RunRequest,
-    RunSpec, Seat, Transport, VmNetwork, parse_publish,
+    HostLink, MOST_PUBLISHED, Missing, NetLimits, Network, Networking, PREFIX_V6, Published,
+    RunRequest, RunSpec, Seat, Transport, VmNetwork, parse_publish,
 };
 use crate::sys::limits::most_open_files;
 use crate::timeline::Timeline;
@@ -60,9 +60,24 @@ pub struct Found {
 #[derive(Debug)]
 pub struct Outside {
     far_end: FarEnd,
-    reserved: Reserved,
-    doors: Vec<OwnedFd>,
-    published: Vec<Published>,
+    way: Way,
+}
+
+/// How a container's network goes on outside of it.
+#[derive(Debug)]
+enum Way {
+    /// By the engine, to which these ports and networks lead.
+    User {
+        reserved: Reserved,
+        doors: Vec<OwnedFd>,
+        published: Vec<Published>,
+    },
+    /// By a place on a network of the host's, whose packets have `mtu` bytes at most.
+    Host {
+        link: HostLink,
+        cable: OwnedFd,
+        mtu: u16,
+    },
 }
 
 /// What of a container's network others ask for.
@@ -79,29 +94,20 @@ pub struct Joined {
 }
 
 impl Outside {
-    /// Opens the ports of `request`, and starts the network's process; nothing where no network is wanted.
+    /// Opens the ports of `request`, or plugs it in on the host's side, and starts the network's process; nothing where no network is
+    /// wanted.
     pub fn prepare(reference: &str, request: &RunRequest) -> Result<Option<Self>, run::Error> {
-        // A network of the host's is no container's; that is told with all other mistakes.
-        if matches!(request.network, Some(Network::None | Network::Host(_))) {
-            return Ok(None);
-        }
-        let wanted: Vec<_> = if request.publish_all {
-            // Which ports that are, the image knows: it is looked at twice.
-            let found = run::find(reference, request.clone(), "", &mut Timeline::start())?;
-            found.2.networking.published
-        } else {
-            let parsed = request.publish.iter().map(|text| parse_publish(text));
+        let way = match &request.network {
+            Some(Network::None) => None,
             // Mistakes are told with all others.
-            parsed.flatten().flatten().take(MOST_PUBLISHED).collect()
+            Some(Network::Host(text)) => HostLink::parse(text).ok().map(Way::plug).transpose()?,
+            _ => Some(Way::open(reference, request)?),
         };
-        let opened: Result<Vec<_>, _> = wanted.iter().map(open).collect();
-        let (doors, published) = opened?.into_iter().unzip();
-        Ok(Some(Self {
-            reserved: networks::reserve(&request.networks)?,
-            far_end: FarEnd::start()?,
-            doors,
-            published,
-        }))
+        let begin = |way| {
+            let far_end = FarEnd::start()?;
+            Ok(Self { far_end, way })
+        };
+        way.map(begin).transpose()
     }
 
     /// Makes the container of `spec` a part of it, now that this process is in the container's surroundings. What
@@ -116,7 +122,22 @@ impl Outside {
         if spec.networking.network == Network::None {
             return Ok(Joined::default());
         }
-        let taken = self.reserved.take(life.id(), &spec.name)?;
+        let (reserved, doors, published) = match self.way {
+            Way::User {
+                reserved,
+                doors,
+                published,
+            } => (reserved, doors, published),
+            Way::Host { link, cable, mtu } => {
+                let inner =
+                    entered.make_interface(&tap::interface(&link, mtu, life.id().short()))?;
+                tap::tell_guest(&mut spec.files, &spec.hostname, &link);
+                self.far_end.join(&inner, &cable)?;
+                entered.network = Some(self.far_end);
+                return Ok(Joined::default());
+            }
+        };
+        let taken = reserved.take(life.id(), &spec.name)?;
         let Some(interface) = interface(&spec.networking, &taken.seats) else {
             return Ok(Joined::default());
         };
@@ -126,14 +147,14 @@ impl Outside {
                 self.far_end.note(&attempts)?;
                 self.far_end.plug(&taken.trunks)?;
                 let network = describe(spec, &taken.seats);
-                self.far_end.begin(&tap, network, &self.doors)?;
+                self.far_end.begin(&tap, network, &doors)?;
                 let way = self.far_end.plugs()?;
                 if let Some(missing) = too_many(&spec.networking.limits, false) {
                     note(missing);
                 }
                 entered.network = Some(self.far_end);
                 Ok(Joined {
-                    published: self.published,
+                    published,
                     seats: taken.seats.clone(),
                     attempts: Some(attempts),
                     plugs: Plugs::new(way, taken, false),
@@ -149,6 +170,44 @@ impl Outside {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+impl Way {
+    /// With the ports that `request` wants, and its networks.
+    fn open(reference: &str, request: &RunRequest) -> Result<Self, run::Error> {
+        let wanted: Vec<_> = if request.publish_all {
+            // Which ports that are, the image knows: it is looked at twice.
+            let found = run::find(reference, request.clone(), "", &mut Timeline::start())?;
+            found.2.networking.published
+        } else {
+            let parsed = request.publish.iter().map(|text| parse_publish(text));
+            // Mistakes are told with all others.
+            parsed.flatten().flatten().take(MOST_PUBLISHED).collect()
+        };
+        let opened: Result<Vec<_>, _> = wanted.iter().map(open).collect();
+        let (doors, published) = opened?.into_iter().unzip();
+        Ok(Self::User {
+            reserved: networks::reserve(&request.networks)?,
+            doors,
+            published,
+        })
+    }
+
+    /// With a cable to a network of the host's: the network's process moves the frames itself.
+    fn plug(link: HostLink) -> Result<Self, run::Error> {
+        let one = HostLink {
+            vhost: Some(false),
+            queues: Some(1),
+            ..link.clone()
+        };
+        let mut plugged = tap::plug(&one, 1)?;
+        let (cable, _) = plugged.cables.remove(0);
+        Ok(Self::Host {
+            link,
+            cable,
+            mtu: plugged.mtu,
+        })
     }
 }
 

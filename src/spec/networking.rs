@@ -109,11 +109,14 @@ fn collect_link(
     let Network::Host(text) = network else {
         return None;
     };
-    if request.wall != Wall::Vm {
-        let needs = "--network tap= and bridge=: a container has no card for such a cable; leave --wall or --network away";
+    let link = problems.take(HostLink::parse(text))?;
+    if request.wall != Wall::Vm
+        && (link.vhost == Some(true) || link.queues.is_some_and(|all| all > 1))
+    {
+        let needs = "--network: vhost=on and queues= are for a machine's card, which a container has not: leave them or --wall away";
         problems.0.push(needs.to_owned());
     }
-    problems.take(HostLink::parse(text))
+    Some(link)
 }
 
 fn collect_limits(request: &RunRequest, problems: &mut Problems) -> NetLimits {

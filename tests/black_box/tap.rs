@@ -12,7 +12,7 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
-use crate::husk::{Husk, gives_containers_a_network, kvm_is_hardware, said, skip, tool};
+use crate::husk::{Husk, Wall, gives_containers_a_network, kvm_is_hardware, said, skip, tool};
 use crate::network::{digest, fetch, pattern, sink, sized, web};
 
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
@@ -89,7 +89,7 @@ fn a_machine_has_its_place_behind_a_tap_interface() {
         let script = format!(
             "ip -o addr show eth0 | sed 's/  */ /g' | cut -d' ' -f3,4; ip route; ip -6 route | grep default
             cat /sys/class/net/eth0/mtu /sys/class/net/eth0/address /etc/resolv.conf; grep box /etc/hosts
-            cut -c 1,2,8,9,12,13,16 /sys/class/net/eth0/device/features
+            cut -c 1,2,8,9,12,13,16 /sys/class/net/eth0/device/features 2>/dev/null
             wget -qO- http://{page}/; wget -qO /f http://{file}/; sha256sum < /f; nc {} {} < /f
             ping -c 1 -W 5 fd09::1 | grep -c ' 0% packet loss'",
             sink.ip(),
@@ -97,16 +97,23 @@ fn a_machine_has_its_place_behind_a_tap_interface() {
         );
         let network = "tap=vm0,ip=10.9.0.2/24,gw=10.9.0.1,ip=fd09::2/64,gw=fd09::1,dns=192.0.2.53,mac=02:00:00:00:00:0a";
         let flags = ["--network", network, "--hostname", "box"];
-        let out = Husk::shared().shell(&flags, &script);
-        let sum = digest(&bytes);
-        assert_eq!(out, format!("{PLACE}a page\n{sum}{sum}1\n"));
+        for husk in Husk::behind_each() {
+            let out = husk.shell(&flags, &script);
+            let sum = digest(&bytes);
+            let features = match husk.wall() {
+                Wall::Vm => "1111111\n",
+                Wall::Container => "",
+            };
+            let rest = format!("{features}a page\n{sum}{sum}1\n");
+            assert_eq!(out, format!("{PLACE}{rest}"), "{:?}", husk.wall());
+        }
     });
 }
 
 const PLACE: &str = "inet 10.9.0.2/24\ninet6 fd09::2/64\n\
     default via 10.9.0.1 dev eth0 \n10.9.0.0/24 dev eth0 scope link  src 10.9.0.2 \n\
     default via fd09::1 dev eth0  metric 1024 \n\
-    1500\n02:00:00:00:00:0a\nnameserver 192.0.2.53\n10.9.0.2\tbox\n1111111\n";
+    1500\n02:00:00:00:00:0a\nnameserver 192.0.2.53\n10.9.0.2\tbox\n";
 
 /// What this host's kernel moves frames by.
 const VHOST: &str = "/dev/vhost-net";
@@ -293,8 +300,10 @@ fn machines_on_a_bridge_reach_each_other_and_leave_nothing_behind() {
         let mode = ["inspect", "-f", "{{.HostConfig.NetworkMode}}", "web"];
         assert_eq!(husk.say(&mode).out(), "bridge=br0,ip=10.9.0.2/24\n");
         let other = "wget -qO- http://10.9.0.2/; cat /sys/class/net/eth0/mtu";
-        let out = husk.shell(&["--network", "bridge=br0,ip=10.9.0.3/24"], other);
-        assert_eq!(out, "page\n1400\n");
+        for husk in Husk::behind_each() {
+            let out = husk.shell(&["--network", "bridge=br0,ip=10.9.0.3/24"], other);
+            assert_eq!(out, "page\n1400\n", "{:?}", husk.wall());
+        }
         assert_eq!(made().len(), 1, "one machine, one interface: {:?}", made());
         husk.say(&["rm", "-f", "web"]);
         assert_eq!(made(), [] as [String; 0]);
@@ -345,8 +354,10 @@ fn what_is_no_place_on_the_hosts_network_is_one_line() {
                 &["vhost=maybe", "neither on nor off"],
             ),
         ] {
-            husk.say(&["run", "--network", network, "busybox", "true"])
-                .is_one_clear_line(words);
+            for husk in Husk::behind_each() {
+                husk.say(&["run", "--network", network, "busybox", "true"])
+                    .is_one_clear_line(words);
+            }
         }
         for flags in [["-p", "80"], ["--egress", "public"], ["--net-rate", "1m"]] {
             let run = [
@@ -361,17 +372,14 @@ fn what_is_no_place_on_the_hosts_network_is_one_line() {
             husk.say(&run)
                 .is_one_clear_line(&["--network user", "the host's own rules"]);
         }
-        let behind = [
-            "run",
-            "--wall",
-            "container",
-            "--network",
-            "tap=vm0",
-            "busybox",
-            "true",
-        ];
-        husk.say(&behind)
-            .is_one_clear_line(&["--network tap=", "leave --wall or --network away"]);
+        // A container has no card.
+        for word in ["vhost=on", "queues=2"] {
+            let network = format!("tap=vm0,{word}");
+            let behind = Husk::shared().behind(Wall::Container);
+            behind
+                .say(&["run", "--network", &network, "busybox", "true"])
+                .is_one_clear_line(&["vhost=on and queues=", "leave them or --wall away"]);
+        }
     });
 }
 
@@ -391,10 +399,15 @@ fn a_tap_interface_is_one_machines_and_its_owners() {
             "sleep",
             "1000",
         ];
-        assert_eq!(husk.say(&run).status, 0);
-        husk.say(&["run", "--network", "tap=vm0", "busybox", "true"])
-            .is_one_clear_line(&["tap=vm0", "one of its own"]);
-        husk.say(&["rm", "-f", "one"]);
+        for holder in [Wall::Vm, Wall::Container] {
+            let husk = Husk::at(husk.home()).behind(holder);
+            assert_eq!(husk.say(&run).status, 0, "{holder:?}");
+            for husk in Husk::behind_each() {
+                husk.say(&["run", "--network", "tap=vm0", "busybox", "true"])
+                    .is_one_clear_line(&["tap=vm0", "one of its own"]);
+            }
+            husk.say(&["rm", "-f", "one"]);
+        }
         let told = as_stranger(&["run", "--network", "tap=vm0", "busybox", "true"]);
         told.is_one_clear_line(&["tap=vm0", "not yours", "husk network setup tap=vm0"]);
         ip("link add br0 type bridge");
@@ -402,24 +415,36 @@ fn a_tap_interface_is_one_machines_and_its_owners() {
         told.is_one_clear_line(&["only root", "husk network setup tap=NAME --bridge br0"]);
         // One of theirs they may use; but they may not bring it up.
         ip("tuntap add dev vm1 mode tap user 60001 multi_queue");
-        let run = [
-            "run",
-            "--network",
-            "tap=vm1",
-            "busybox",
-            "ls",
-            "/sys/class/net",
-        ];
-        let told = as_stranger(&run);
-        told.is_one_clear_line(&["tap=vm1", "ip link set vm1 up"]);
+        let run = |wall| {
+            let words = ["run", "--wall", wall, "--network", "tap=vm1"];
+            as_stranger(&[&words[..], &["busybox", "ls", "/sys/class/net"]].concat())
+        };
+        run("vm").is_one_clear_line(&["tap=vm1", "ip link set vm1 up"]);
         ip("link set vm1 up");
-        let told = as_stranger(&run);
-        assert_eq!(
-            (told.status, told.out().as_str()),
-            (0, "eth0\nlo\n"),
-            "{}",
-            told.stderr
-        );
+        for wall in ["vm", "container"] {
+            let told = run(wall);
+            let said = (told.status, told.out());
+            assert_eq!(said, (0, "eth0\nlo\n".to_owned()), "{}", told.stderr);
+        }
+    });
+}
+
+#[test]
+fn a_container_outlives_an_interface_that_is_taken_away() {
+    in_a_network_of_its_own(|| {
+        make_tap("vm0");
+        let husk = Husk::fresh().behind(Wall::Container);
+        let words = ["run", "-d", "--name", "one", "--network"];
+        let place = ["tap=vm0,ip=10.9.0.2/24", "busybox", "sleep", "1000"];
+        assert_eq!(husk.say(&[&words[..], &place].concat()).status, 0);
+        let reaches = |target: &str| {
+            let ping = ["exec", "one", "ping", "-c", "1", "-W", "2", target];
+            husk.say(&ping).status
+        };
+        assert_eq!(reaches("10.9.0.1"), 0);
+        ip("link delete vm0");
+        assert_eq!((reaches("10.9.0.1"), reaches("10.9.0.2")), (1, 0));
+        assert_eq!(husk.say(&["rm", "-f", "one"]).status, 0);
     });
 }
 
