@@ -5,7 +5,7 @@ use std::io::{self, BufReader, BufWriter, Read};
 use std::sync::mpsc::channel;
 use std::thread;
 
-use husk_init::archive::program::Order;
+use husk_init::archive::program::{Halt, Order};
 use husk_init::archive::tar::Writer;
 use husk_init::archive::{self, CHUNK};
 
@@ -31,7 +31,8 @@ pub struct Args {
     /// VOLUME, WORKDIR or STOPSIGNAL
     #[arg(short, long, value_name = "INSTRUCTION")]
     change: Vec<String>,
-    /// Halt the machine meanwhile: docker's default, and nothing that is done here; --pause=false says so
+    /// Halt the machine's processes meanwhile, as is done anyhow where that is possible: --pause commits nothing where they cannot
+    /// be halted, and --pause=false lets them go on
     #[arg(
         short,
         long,
@@ -54,11 +55,6 @@ pub struct Args {
 /// Commits, and prints the image's ID.
 pub fn commit(args: Args) -> ExitStatus {
     let wrong = |text: String| Failure::new(text).with_status(REFUSED);
-    if args.pause == Some(true) {
-        let text = "--pause: what a machine has changed is read by a program in it, which would be halted too: end what writes \
-                    there first, and leave --pause away";
-        return Err(wrong(text.to_owned()));
-    }
     let mut machine = run::machines()?.find(&args.machine).map_err(refused)?;
     let name = args.name.map(|name| {
         Reference::parse(&name).ok_or_else(|| wrong(format!("`{name}` is no name of an image")))
@@ -79,7 +75,12 @@ pub fn commit(args: Args) -> ExitStatus {
         author: args.author,
     };
     let files = store.files(&image)?;
-    let layer = take_layer(&store, &mut machine, &image, &files)?;
+    let halt = match args.pause {
+        None => Halt::IfPossible,
+        Some(true) => Halt::InAnyCase,
+        Some(false) => Halt::Nobody,
+    };
+    let layer = take_layer(&store, &mut machine, (&image, &files), halt)?;
     let made = layer.commit(&image, &amendment, name)?;
     say(&format!("{}\n", made.id))?;
     Ok(0)
@@ -123,13 +124,14 @@ fn own(record: &Record) -> Vec<Instruction> {
 fn take_layer<'s>(
     store: &'s Store,
     machine: &mut Machine,
-    image: &Image,
-    files: &Files,
+    (image, files): (&Image, &Files),
+    halt: Halt,
 ) -> Result<NewLayer<'s>, Failure> {
     let origin = format!("the changes of {}", machine.record.name);
     let order = Order::Changes {
         contents: true,
         hidden: hidden(&image.config.volumes),
+        halt,
     };
     let (from, archive) = io::pipe()?;
     let archiver = Archiver::begin(machine, &order, None, archive.into()).map_err(failed)?;
@@ -157,7 +159,10 @@ fn take_layer<'s>(
             Err(error.into())
         }
         (taken, done) => {
-            finish(archiver, done)?;
+            let words = finish(archiver, done)?;
+            if !words.is_empty() {
+                Failure::new(format!("`{}`: {words}", machine.record.name)).print();
+            }
             Ok(taken?)
         }
     }

@@ -164,9 +164,9 @@ fn stdout() -> Result<Writer<BufWriter<File>>, archive::Error> {
 }
 
 /// What the machine says of it, and then what happened here: where the stream broke off, the machine knows why.
-pub fn finish(archiver: Archiver, done: Result<(), archive::Error>) -> Result<(), Failure> {
+pub fn finish(archiver: Archiver, done: Result<(), archive::Error>) -> Result<String, Failure> {
     match done {
-        Ok(()) => archiver.end().map_err(failed),
+        Ok(()) => archiver.end_with_words().map_err(failed),
         Err(archive::Error::Stream(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
             archiver.end().map_err(failed)?;
             Err(wrong(&archive::Error::Stream(error)))

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufReader, BufWriter, Write};
 
-use husk_init::archive::program::Order;
+use husk_init::archive::program::{Halt, Order};
 use husk_init::archive::{CHUNK, Error, Shown};
 
 use super::Status as ExitStatus;
@@ -32,6 +32,7 @@ pub fn diff(args: &Args) -> ExitStatus {
         .map_err(super::output::Failure::from)?;
     let files = store.files(&image)?;
     let order = Order::Changes {
+        halt: Halt::Nobody,
         contents: false,
         hidden: hidden(&image.config.volumes),
     };
@@ -43,7 +44,7 @@ fn list(machine: &mut Machine, order: &Order, files: &Files) -> Result<(), super
     let (from, archive) = io::pipe()?;
     let archiver = Archiver::begin(machine, order, None, archive.into()).map_err(failed)?;
     let changes = Changes::new(BufReader::with_capacity(CHUNK, from), files);
-    finish(archiver, print(changes))
+    finish(archiver, print(changes)).map(drop)
 }
 
 fn print(mut changes: Changes<'_, impl io::Read>) -> Result<(), Error> {

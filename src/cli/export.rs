@@ -59,7 +59,7 @@ fn write(machine: &mut Machine, to: File) -> Result<(), Failure> {
         Archiver::begin(machine, &Order::Export, None, archive.into()).map_err(failed)?;
     let mut reader = Reader::new(BufReader::with_capacity(CHUNK, from));
     let to = Writer::new(BufWriter::with_capacity(CHUNK, to));
-    finish(archiver, pass_on(&mut reader, to))
+    finish(archiver, pass_on(&mut reader, to)).map(drop)
 }
 
 /// An archive of a machine's, written again: only names that lead nowhere else.

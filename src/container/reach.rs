@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Child;
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
 
 use husk_init::job::{Process, Size};
 
@@ -18,6 +18,18 @@ use super::running::Init;
 use super::sessions::Sessions;
 use crate::sessions::{Answer, SessionId, Stdio};
 use crate::spec::{Change, OciRuntime, Signal};
+use crate::sys::lock::lock;
+
+/// Why a container stands still.
+#[derive(Debug, Default)]
+pub(super) struct Halts {
+    /// Somebody paused it.
+    paused: bool,
+    /// How many read what it has changed.
+    readers: usize,
+    /// Whether it goes on all the same, because it is to end.
+    is_loose: bool,
+}
 
 /// A way to reach a container, from any thread, as long as it lives.
 #[derive(Debug)]
@@ -30,6 +42,7 @@ pub struct Reach {
     /// The commands beside its workload, if it can have some.
     pub(super) sessions: Option<Arc<Sessions>>,
     pub(super) freezer: Option<Freezer>,
+    pub(super) halts: Mutex<Halts>,
     pub(super) limits: Limits,
     pub(super) console: Option<Console>,
 }
@@ -42,11 +55,63 @@ impl Reach {
 
     /// Halts everything in it, or lets it go on; `Unsupported` without a control group.
     pub fn pause(&self, paused: bool) -> io::Result<()> {
-        match (&self.freezer, paused) {
-            (Some(freezer), true) => freezer.freeze(),
-            (Some(freezer), false) => freezer.thaw(),
-            (None, _) => Err(io::ErrorKind::Unsupported.into()),
+        let freezer = self.freezer()?;
+        let mut halts = lock(&self.halts);
+        match paused {
+            true => freezer.freeze()?,
+            false if halts.readers == 0 => freezer.thaw()?,
+            false => {}
         }
+        halts.paused = paused;
+        Ok(())
+    }
+
+    /// Halts everything in it for one who reads, until [`Reach::release`].
+    pub fn hold(&self) -> io::Result<()> {
+        let freezer = self.freezer()?;
+        let mut halts = lock(&self.halts);
+        if halts.is_loose {
+            return Err(io::Error::other("it is to end"));
+        }
+        if let Err(error) = freezer.freeze() {
+            if !halts.paused && halts.readers == 0 {
+                // What was halted in part goes on.
+                let _goes_on = freezer.thaw();
+            }
+            return Err(error);
+        }
+        halts.readers += 1;
+        Ok(())
+    }
+
+    /// Whether it has stood still since the first who reads held it.
+    pub fn stands(&self) -> bool {
+        !lock(&self.halts).is_loose
+    }
+
+    /// One who reads has done so: the last one's container goes on, unless somebody paused it.
+    pub fn release(&self) {
+        let mut halts = lock(&self.halts);
+        halts.readers = halts.readers.saturating_sub(1);
+        halts.is_loose &= halts.readers > 0;
+        if let (Some(freezer), 0, false) = (&self.freezer, halts.readers, halts.paused) {
+            // A container that is gone is not halted.
+            let _gone = freezer.thaw();
+        }
+    }
+
+    /// It is to end, and could not while it is halted: readers or not, it goes on.
+    pub fn let_go(&self) {
+        let mut halts = lock(&self.halts);
+        if let (Some(freezer), 1..) = (&self.freezer, halts.readers) {
+            halts.is_loose = true;
+            let _gone = freezer.thaw();
+        }
+    }
+
+    fn freezer(&self) -> io::Result<&Freezer> {
+        let none = || io::ErrorKind::Unsupported.into();
+        self.freezer.as_ref().ok_or_else(none)
     }
 
     /// Has its limits as `change` says; else why not, as a sentence.

@@ -3,7 +3,7 @@
 use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use husk_init::job::Limit;
 use husk_init::workload::limits;
@@ -199,6 +199,7 @@ impl Leashed<'_> {
             sessions,
             workspace: self.spec.workspace.clone(),
             freezer: Freezer::of(&self.spec.id, self.kind),
+            halts: Mutex::default(),
             limits: Limits::of(&self.spec.id, self.kind, &self.spec.tree),
             console: console.transpose()?,
         })

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
+use husk_init::archive::program::{self, Halt};
 use husk_init::job::Size;
+use rustix::io::write;
 
-use super::life::Watch;
+use super::life::{Reading, Watch};
 use super::plugs::Plugs;
-use super::reached::Reached;
+use super::reached::{Reached, unpaused};
 use super::rejoin::look_after;
 use crate::container;
 use crate::machines::{Attend, Caller, Reply, Request};
@@ -23,12 +25,20 @@ use crate::sys::seqpacket::Seqpacket;
 /// The message that the machine's lock comes with.
 const LOCK: [u8; 1] = [0];
 
+/// What somebody who called runs.
+struct Called {
+    caller: Caller,
+    session: SessionId,
+    /// Whether it is husk's own program, which does nothing for anybody else.
+    own: bool,
+}
+
 /// Those who have called, with what they run.
 pub struct Callers {
     watch: Watch,
     reached: Arc<Reached>,
     plugs: Plugs,
-    sessions: Vec<(Caller, SessionId)>,
+    sessions: Vec<Called>,
     /// Who starts the machine again after its end, where that is not the keeper's own parent.
     heir: Option<Caller>,
 }
@@ -52,8 +62,11 @@ impl Callers {
         self.reached.signal(SessionId::WORKLOAD, signal);
         self.watch.note("kill", &[("signal", &number.to_string())]);
         // What is halted could not end.
-        if self.watch.note_end(number) && self.watch.is_paused() {
-            return self.pause(false);
+        if self.watch.note_end(number) {
+            self.reached.let_go();
+            if self.watch.is_paused() {
+                return self.pause(false);
+            }
         }
         Reply::Done
     }
@@ -131,11 +144,12 @@ impl Callers {
     }
 
     fn exec(&mut self, caller: &Caller, exec: Exec, files: Vec<OwnedFd>) -> Reply {
+        // husk's own program in a container is outside of what is halted.
+        if let (Reached::Container(_), true) = (&*self.reached, exec.own) {
+            return self.archive(&exec, files, caller);
+        }
         if self.watch.is_paused() {
             return refuse("has it paused");
-        }
-        if let (Reached::Container(reach), true) = (&*self.reached, exec.own) {
-            return archive(reach, &exec, files, caller);
         }
         let Ok(stdio) = <[OwnedFd; 3]>::try_from(files).map(Stdio::from) else {
             return refuse("wants three files with a command");
@@ -145,21 +159,67 @@ impl Callers {
         }
         let (sender, answers) = channel();
         let (told, place) = (caller.clone(), self.reached.place());
+        let own = exec.own;
+        let halts = own && program::halting(&exec.argv).is_some();
+        let reading = halts.then(|| self.watch.begin_reading());
         let listens = thread::Builder::new().name("caller".to_owned());
-        if let Err(error) = listens.spawn(move || pass_on(&answers, &told, place)) {
+        let listens = listens.spawn(move || {
+            pass_on(&answers, &told, place);
+            drop(reading);
+        });
+        if let Err(error) = listens {
             return refuse(&format!("has no thread for it ({error})"));
         }
         let words = exec.argv.iter().map(|word| String::from_utf8_lossy(word));
         let command: Vec<_> = words.collect();
-        let action = (!exec.own).then(|| format!("exec_start: {}", command.join(" ")));
+        let action = (!own).then(|| format!("exec_start: {}", command.join(" ")));
         match self.reached.exec(exec.into(), stdio, sender) {
-            Ok(session) => self.sessions.push((caller.clone(), session)),
+            Ok(session) => self.begin(caller, session, own),
             Err(why) => return refuse(&why),
         }
         if let Some(action) = action {
             self.watch.note(&action, &[]);
         }
         Reply::Done
+    }
+
+    /// Has husk's own archiver work in a container, which is halted meanwhile where its words say so.
+    fn archive(&self, exec: &Exec, files: Vec<OwnedFd>, caller: &Caller) -> Reply {
+        let (Reached::Container(reach), Ok(files)) =
+            (&*self.reached, <[OwnedFd; 3]>::try_from(files))
+        else {
+            return refuse("wants three files with a command");
+        };
+        let (halt, words) = match program::halting(&exec.argv) {
+            Some((halt, words)) => (halt, words),
+            None => (Halt::Nobody, exec.argv.clone()),
+        };
+        let hold = || self.hold(reach, &files[2]);
+        let held = match (halt, (halt != Halt::Nobody).then(hold)) {
+            (_, None) => None,
+            (_, Some(Ok(held))) => Some(held),
+            (Halt::InAnyCase, Some(Err(why))) => return refuse(&why),
+            (_, Some(Err(why))) => {
+                say(&files[2], &format!("it goes on meanwhile: husk {why}\n"));
+                None
+            }
+        };
+        match begin_archiver(reach, &words, files, (held, caller.clone())) {
+            Ok(()) => Reply::Done,
+            Err(error) => refuse(&format!("cannot reach into its container ({error})")),
+        }
+    }
+
+    /// Halts a container for who reads it; else why not, as the rest of a sentence about its keeper.
+    fn hold(&self, reach: &container::Reach, words: &OwnedFd) -> Result<Held, String> {
+        let cannot = |error| unpaused(&error);
+        let words = words.try_clone().map_err(cannot)?;
+        reach.hold().map_err(cannot)?;
+        Ok(Held {
+            reached: Arc::clone(&self.reached),
+            words,
+            _reading: self.watch.begin_reading(),
+        })
     }
 
     fn attach(&mut self, caller: &Caller, files: Vec<OwnedFd>) -> Reply {
@@ -179,7 +239,7 @@ impl Callers {
         if let Err(error) = typist.spawn(move || io::copy(&mut File::from(typed), &mut &stdin)) {
             return refuse(&format!("has no thread for it ({error})"));
         }
-        self.sessions.push((caller.clone(), SessionId::WORKLOAD));
+        self.begin(caller, SessionId::WORKLOAD, false);
         self.watch.note("attach", &[]);
         Reply::Done
     }
@@ -191,9 +251,21 @@ impl Callers {
         Reply::Done
     }
 
+    fn begin(&mut self, caller: &Caller, session: SessionId, own: bool) {
+        let caller = caller.clone();
+        self.sessions.push(Called {
+            caller,
+            session,
+            own,
+        });
+    }
+
+    fn called(&self, caller: &Caller) -> Option<&Called> {
+        self.sessions.iter().find(|called| called.caller == *caller)
+    }
+
     fn session(&self, caller: &Caller) -> Option<SessionId> {
-        let mut sessions = self.sessions.iter();
-        sessions.find_map(|(other, session)| (other == caller).then_some(*session))
+        self.called(caller).map(|called| called.session)
     }
 }
 
@@ -214,13 +286,15 @@ impl Attend for Callers {
     }
 
     fn leave(&mut self, caller: &Caller) {
-        let session = self
-            .session(caller)
-            .filter(|session| *session != SessionId::WORKLOAD);
-        if let Some(session) = session {
-            self.reached.forsake(session);
+        let called = self.called(caller);
+        if let Some(called) = called.filter(|called| called.session != SessionId::WORKLOAD) {
+            // Nobody gets what it reads, and everybody in the machine may stand still for it.
+            if called.own {
+                self.reached.signal(called.session, Signal::KILL);
+            }
+            self.reached.forsake(called.session);
         }
-        self.sessions.retain(|(other, _)| other != caller);
+        self.sessions.retain(|called| called.caller != *caller);
         if self.heir.as_ref() == Some(caller) {
             self.heir = None;
             self.watch.dismiss();
@@ -228,28 +302,62 @@ impl Attend for Callers {
     }
 }
 
-/// Has husk's own archiver work in a container.
-fn archive(reach: &container::Reach, exec: &Exec, files: Vec<OwnedFd>, caller: &Caller) -> Reply {
-    let Ok(files) = <[OwnedFd; 3]>::try_from(files) else {
-        return refuse("wants three files with a command");
-    };
-    let begun = reach.archive(&exec.argv, files);
-    let told = caller.clone();
-    let waits = thread::Builder::new().name("archiver".to_owned());
-    let waits = begun.and_then(|mut archiver| {
-        waits.spawn(move || {
-            told.tell(&Reply::Started);
-            let status = archiver.wait().ok().and_then(|ended| ended.code());
-            let killed = 128 + Signal::KILL.number();
-            told.tell(&Reply::Exited {
-                status: status.map_or(killed, |code| u8::try_from(code).unwrap_or(killed)),
-            });
-        })
-    });
-    match waits {
-        Ok(_) => Reply::Done,
-        Err(error) => refuse(&format!("cannot reach into its container ({error})")),
+/// A container that is halted for who reads its files, as long as this is there.
+struct Held {
+    reached: Arc<Reached>,
+    /// Where is said that it did not stand still to the end.
+    words: OwnedFd,
+    _reading: Reading,
+}
+
+impl Held {
+    /// Whether it stands still to this moment; if not, that is said to who reads.
+    fn stands(&self) -> bool {
+        let stands = match &*self.reached {
+            Reached::Container(reach) => reach.stands(),
+            Reached::Machine(_) => true,
+        };
+        if !stands {
+            let text = "it was to end meanwhile, and so did not stand still\n";
+            say(&self.words, text);
+        }
+        stands
     }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Reached::Container(reach) = &*self.reached {
+            reach.release();
+        }
+    }
+}
+
+/// Has husk's own archiver in a container do as its words say; what becomes of it is told to `caller`.
+fn begin_archiver(
+    reach: &container::Reach,
+    words: &[Vec<u8>],
+    files: [OwnedFd; 3],
+    (held, caller): (Option<Held>, Caller),
+) -> io::Result<()> {
+    let mut archiver = reach.archive(words, files)?;
+    let waits = thread::Builder::new().name("archiver".to_owned());
+    waits.spawn(move || {
+        caller.tell(&Reply::Started);
+        let status = archiver.wait().ok().and_then(|ended| ended.code());
+        let killed = 128 + Signal::KILL.number();
+        let status = status.map_or(killed, |code| u8::try_from(code).unwrap_or(killed));
+        let stood = held.as_ref().is_none_or(Held::stands);
+        drop(held);
+        let status = if stood { status } else { status.max(1) };
+        caller.tell(&Reply::Exited { status });
+    })?;
+    Ok(())
+}
+
+fn say(to: &OwnedFd, text: &str) {
+    // Without a reader nobody wants to know.
+    let _unread = write(to, text.as_bytes());
 }
 
 fn refuse(text: &str) -> Reply {

@@ -86,6 +86,11 @@ impl Archiver {
 
     /// Waits until it has done all of it.
     pub fn end(self) -> Result<(), Error> {
+        self.end_with_words().map(drop)
+    }
+
+    /// The same; what it says beside.
+    pub fn end_with_words(self) -> Result<String, Error> {
         let Self {
             machine,
             line,
@@ -93,7 +98,9 @@ impl Archiver {
         } = self;
         loop {
             match line.wait(None)? {
-                Answer::Reply(Reply::Exited { status: 0 }) => return Ok(()),
+                Answer::Reply(Reply::Exited { status: 0 }) => {
+                    return Ok(words.join().unwrap_or_default());
+                }
                 Answer::Reply(Reply::Exited { status }) => {
                     let text = words.join().unwrap_or_default();
                     return Err(match (text.is_empty(), status) {

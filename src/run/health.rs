@@ -84,7 +84,7 @@ impl Nurse {
                 // Its end.
                 _ => return,
             }
-            if self.watch.is_paused() {
+            if self.watch.is_paused() || self.watch.is_read() {
                 continue;
             }
             let Some(checked) = self.check_once() else {

@@ -10,7 +10,7 @@ use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -53,6 +53,15 @@ enum Output {
 #[derive(Clone)]
 pub struct Watch(Arc<Watched>);
 
+/// Somebody for whom it stands still.
+pub struct Reading(Watch);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.0.readers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 struct Watched {
     machines: Machines,
     record: Record,
@@ -63,6 +72,8 @@ struct Watched {
     stop_signal: u8,
     /// Whether somebody is there to start it again.
     is_supervised: AtomicBool,
+    /// How many have it stand still while they read it.
+    readers: AtomicUsize,
     /// The machine's lock, of a machine in the background: for who comes to be there.
     lock: Option<OwnedFd>,
     audience: Mutex<Option<Audience>>,
@@ -168,6 +179,7 @@ impl Life {
             is_over: AtomicBool::new(false),
             stop_signal: spec.stop_signal.number(),
             is_supervised: AtomicBool::new(is_supervised),
+            readers: AtomicUsize::new(0),
             lock: lock.transpose()?,
             audience: Mutex::default(),
             log,
@@ -384,6 +396,17 @@ impl Watch {
     /// Whether the machine is halted.
     pub(super) fn is_paused(&self) -> bool {
         lock(&self.0.state).status == Status::Paused
+    }
+
+    /// Whether somebody has it stand still and reads it.
+    pub(super) fn is_read(&self) -> bool {
+        self.0.readers.load(Ordering::Relaxed) > 0
+    }
+
+    /// Somebody does so from now on.
+    pub(super) fn begin_reading(&self) -> Reading {
+        self.0.readers.fetch_add(1, Ordering::Relaxed);
+        Reading(self.clone())
     }
 
     /// It is halted from now on, or goes on.

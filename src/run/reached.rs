@@ -109,12 +109,14 @@ impl Reached {
             (Self::Machine(guest), false) => guest.freezer.thaw(),
             (Self::Container(reach), paused) => reach.pause(paused),
         };
-        done.map_err(|error| match error.kind() {
-            io::ErrorKind::Unsupported => {
-                "keeps a container, and has no control group to pause it by".to_owned()
-            }
-            _ => format!("cannot do it ({error})"),
-        })
+        done.map_err(|error| unpaused(&error))
+    }
+
+    /// It is to end, so that it must not be halted for who reads its files.
+    pub fn let_go(&self) {
+        if let Self::Container(reach) = self {
+            reach.let_go();
+        }
     }
 
     /// Has it as `change` says; else why not, and what helps, as a sentence. Nothing is changed of a machine that cannot
@@ -133,6 +135,16 @@ impl Reached {
             affinity::follow(&processors);
         }
         Ok(())
+    }
+}
+
+/// Why a machine is not halted, as the rest of a sentence about its keeper.
+pub fn unpaused(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::Unsupported => {
+            "keeps a container, and has no control group to pause it by".to_owned()
+        }
+        _ => format!("cannot do it ({error})"),
     }
 }
 

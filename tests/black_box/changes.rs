@@ -92,7 +92,6 @@ fn changes_are_listed_and_become_an_image() {
         exports(&machine);
         machine.refuses(&["commit", "-c", "RUN ls", "box"], 1, &["RUN", "CMD"]);
         machine.refuses(&["commit", "box", "No:Name:x"], 1, &["No:Name:x"]);
-        machine.refuses(&["commit", "-p", "box", "x:1"], 1, &["--pause", "leave"]);
         machine.does(&["kill", "box"]);
         for verb in ["diff", "commit", "export"] {
             machine.refuses(&[verb, "box"], 1, &["box", "husk start box"]);
@@ -111,7 +110,7 @@ fn commits(machine: &Machine) {
         change("LABEL c=d"),
     ];
     let commit = [
-        &["commit", "-m", "why", "-a", "me"][..],
+        &["commit", "-m", "why", "-a", "me", "--pause=false"][..],
         &changes.concat(),
         &["box", "made:1"],
     ];
@@ -265,5 +264,158 @@ fn an_image_without_any_program_is_copied_from_and_to() {
         );
         assert!(!diff.contains("husk"), "{wall:?}: {diff}");
         machine.does(&["commit", "--pause=false", "box", "more:1"]);
+    }
+}
+
+/// Pairs of files of which the second is written right behind the first: by one process, and by children of another that live
+/// no longer than that. Between the two, by their names, is what takes a while to read.
+const IN_STEP: &str = "
+    mkdir /w /f; truncate -s $SIZE /w/m /f/m
+    trap 'echo >> /signalled' CONT
+    while :; do ( echo >> /f/a; echo >> /f/z ); done &
+    while :; do
+        echo >> /w/a; echo >> /w/z
+        read group < /proc/self/cgroup
+        case \"$group\" in *halted*) echo \"$group\" >> /moved; esac
+    done";
+
+const COUNTS: &str =
+    "wc -l < /w/a; wc -l < /w/z; wc -l < /f/a; wc -l < /f/z; ls -d /moved /signalled 2>&-; :";
+
+/// The lengths of the files: of the four that grow only, if nobody has seen anything of it.
+fn counts(said: &str) -> Vec<u64> {
+    let numbers = said.lines().map(str::parse);
+    let numbers = numbers.collect::<Result<Vec<_>, _>>();
+    numbers.unwrap_or_else(|_| panic!("somebody saw it: {said}"))
+}
+
+/// Whether containers of this user can be halted: says why, if not.
+fn is_halted_by(said: &Said) -> bool {
+    let can = !said.stderr.contains("no control group");
+    if !can {
+        crate::husk::skip("a container of this user has no control group to pause it by");
+    }
+    can
+}
+
+#[test]
+fn a_commit_is_of_one_moment_and_nobody_in_the_machine_knows() {
+    for wall in WALLS {
+        // It takes a second in a guest whose kernel is interpreted, and a moment on the host.
+        let size = match wall {
+            Wall::Vm => "SIZE=4M",
+            Wall::Container => "SIZE=64M",
+        };
+        let script = format!("({IN_STEP}) & :");
+        let machine = Machine::start(wall, &["-e", size], &script);
+        wait_until("nobody writes", || {
+            let mut files = ["box:/w/z", "box:/f/z"].iter();
+            files.all(|file| machine.0.say(&["cp", file, "-"]).status == 0)
+        });
+        let made = machine.0.say(&["commit", "--pause", "box", "moment:1"]);
+        if !is_halted_by(&made) {
+            assert_eq!((made.status, made.stderr.lines().count()), (1, 1));
+            let made = machine.0.say(&["commit", "box", "moment:1"]);
+            assert_eq!((made.status, made.stderr.lines().count()), (0, 1));
+            assert!(made.stderr.contains("goes on meanwhile"), "{}", made.stderr);
+            continue;
+        }
+        assert_eq!((made.status, made.stderr.as_str()), (0, ""), "{wall:?}");
+        let taken = counts(&machine.run(Wall::Container, "moment:1", COUNTS));
+        let is_of_one_moment = |pair: &[u64]| pair[0] == pair[1] || pair[0] == pair[1] + 1;
+        assert_eq!(taken.len(), 4);
+        assert!(taken.chunks(2).all(is_of_one_moment), "{wall:?}: {taken:?}");
+        // It goes on, where it was.
+        let patience = Instant::now() + Duration::from_secs(60);
+        loop {
+            let now = counts(&machine.does(&["exec", "box", "sh", "-c", COUNTS]));
+            if now.iter().zip(&taken).all(|(now, then)| now > then) {
+                break;
+            }
+            assert!(Instant::now() < patience, "{wall:?}: {now:?}, {taken:?}");
+        }
+    }
+}
+
+/// Says on and on that it goes on, beside what takes a while to read.
+const GOING_ON: &str = "
+    truncate -s 24M /large
+    while :; do echo on; sleep .1; done & :";
+
+/// Bytes that a process has read (proc(5), "io").
+fn has_read(pid: u32) -> u64 {
+    let read = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let count = read.lines().find_map(|line| line.strip_prefix("rchar: "));
+    count.map_or(0, |count| count.parse().unwrap())
+}
+
+fn signal(pid: u32, signal: &str) {
+    tool("kill", &[signal, &pid.to_string()]);
+}
+
+/// Waits until it is so.
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < patience, "{what}");
+    }
+}
+
+#[test]
+fn a_commit_that_is_killed_leaves_nobody_halted() {
+    for wall in WALLS {
+        let machine = Machine::start(wall, &[], GOING_ON);
+        let said = || machine.does(&["logs", "box"]).len();
+        let mut commit = machine.0.start(&["commit", "--pause", "box", "killed:1"]);
+        let pid = commit.id();
+        wait_until("it reads nothing", || {
+            let is_over = commit.try_wait().unwrap().is_some();
+            is_over || has_read(pid) > 8 << 20
+        });
+        signal(pid, "-STOP");
+        if let Some(ended) = commit.try_wait().unwrap() {
+            let said = crate::husk::said(commit.wait_with_output().unwrap());
+            assert!(!is_halted_by(&said), "{ended}: {}", said.stderr);
+            continue;
+        }
+        wait_until("nobody is halted", || {
+            let before = said();
+            sleep(Duration::from_secs(2));
+            said() == before
+        });
+        // It begins when the others go on.
+        let beside = machine.0.start(&["exec", "box", "echo", "begun"]);
+        let stood = said();
+        signal(pid, "-KILL");
+        commit.wait().unwrap();
+        wait_until("they do not go on", || said() > stood);
+        let beside = crate::husk::said(beside.wait_with_output().unwrap());
+        assert_eq!((beside.status, beside.out().as_str()), (0, "begun\n"));
+        machine.refuses(&["run", "--rm", "killed:1"], 125, &["killed:1"]);
+        machine.does(&["commit", "box", "whole:1"]);
+    }
+}
+
+#[test]
+fn what_is_paused_already_stays_paused_where_it_can_be_read() {
+    for wall in WALLS {
+        let machine = Machine::start(wall, &[], "echo kept > /kept");
+        let paused = machine.0.say(&["pause", "box"]);
+        if paused.stderr.contains("no control group") {
+            crate::husk::skip("a container of this user has no control group to pause it by");
+            continue;
+        }
+        match wall {
+            // A program in the machine would read it.
+            Wall::Vm => machine.refuses(&["commit", "box", "x:1"], 1, &["husk unpause"]),
+            Wall::Container => {
+                machine.does(&["commit", "box", "x:1"]);
+                let status = ["inspect", "-f", "{{.State.Paused}}", "box"];
+                assert_eq!(machine.does(&status), "true\n");
+                machine.refuses(&["exec", "box", "true"], 1, &["husk unpause"]);
+            }
+        }
+        machine.does(&["unpause", "box"]);
+        machine.does(&["exec", "box", "true"]);
     }
 }

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod alone;
 mod control;
+mod halt;
 mod identity;
 mod kmsg;
 mod mounts;
@@ -22,6 +23,7 @@ mod stream;
 mod tasks;
 mod terminal;
 mod vsock;
+mod waiting;
 
 #[cfg(not(test))]
 use std::ffi::CStr;
@@ -56,7 +58,11 @@ fn beside(words: &[Vec<u8>]) -> libc::c_int {
         let path = sys::string(path).ok()?;
         file::open(&path, libc::O_RDONLY | libc::O_DIRECTORY, 0).ok()
     });
-    program::run(words.get(1..).unwrap_or_default(), upper).into()
+    let words = words.get(1..).unwrap_or_default();
+    match program::halting(words) {
+        Some((halt, words)) => halt::around(halt, || program::run(&words, upper)).into(),
+        None => program::run(words, upper).into(),
+    }
 }
 
 /// A program's words, as libc has them.

@@ -113,6 +113,23 @@ fn threads_of(stat: &[u8]) -> Option<u32> {
     u32::try_from(field(20)?).ok()
 }
 
+/// The kernel's own threads as far as they are told at once, in the order of their numbers: who has to look at everybody else has
+/// less to look at.
+#[cold]
+pub fn kernels() -> Vec<u32> {
+    let children = fs::read_to_string("/proc/2/task/2/children").unwrap_or_default();
+    let children = children.split_ascii_whitespace().map(str::parse);
+    let mut all: Vec<_> = children.flatten().chain([2]).collect();
+    all.sort_unstable();
+    all
+}
+
+/// Whether it is there, and none of the kernel's own threads.
+#[cold]
+pub fn is_somebody(pid: u32) -> bool {
+    fs::read(format!("/proc/{pid}/stat")).is_ok_and(|stat| threads_of(&stat).is_some())
+}
+
 fn number(name: &Path) -> Option<u32> {
     name.to_str()?.parse().ok()
 }
@@ -195,6 +212,14 @@ mod tests {
         assert_eq!(threads_of(stat(0x40_0100).as_bytes()), Some(5));
         assert_eq!(threads_of(stat(0x20_8040).as_bytes()), None);
         assert_eq!(threads_of(b"7 (a"), None);
+    }
+
+    #[test]
+    fn a_process_is_somebody_until_it_is_gone() {
+        assert!(is_somebody(std::process::id()));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        assert!(!is_somebody(child.id()));
     }
 
     #[test]

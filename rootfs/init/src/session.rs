@@ -27,6 +27,8 @@ pub struct Session {
     pub id: u32,
     /// Its process, until it is buried: then the number may be another's.
     pid: Option<libc::pid_t>,
+    /// Whether everybody else stands still as long as it lives.
+    pub halts: bool,
     /// What carries its streams.
     pub streams: Streams,
 }
@@ -54,6 +56,7 @@ impl Session {
         Ok(Self {
             id,
             pid: Some(pid),
+            halts: wanted.own && program::halting(&wanted.argv).is_some(),
             streams: wires.streams,
         })
     }
@@ -64,6 +67,7 @@ impl Session {
         Self {
             id,
             pid: Some(pid),
+            halts: false,
             streams,
         }
     }
@@ -76,6 +80,11 @@ impl Session {
             self.streams.let_go();
         }
         own
+    }
+
+    /// Whether everybody else stands still for it.
+    pub fn is_halting(&self) -> bool {
+        self.halts && self.pid.is_some()
     }
 
     /// Whether nothing of it is left.

@@ -6,6 +6,7 @@
 //!        └─ a stream flows ──▶ a turn of its relay
 //! ```
 
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 use husk_init::exit::{Exit, Failure, Stage};
@@ -13,9 +14,11 @@ use husk_init::frame::{Frame, MAX_SESSIONS};
 use husk_init::job::Process;
 
 use crate::control::{Control, Stop};
+use crate::halt;
 use crate::reap::{Tell, bury_the_dead, end_leftovers};
 use crate::session::{Session, WORKLOAD};
 use crate::tasks;
+use crate::waiting::Waiting;
 use husk_init::failure::{At, refused};
 use husk_init::sys::wait::{self, entry, poll};
 
@@ -27,6 +30,8 @@ pub struct Sessions {
     /// What the workload writes to the root.
     upper: OwnedFd,
     open: Vec<Session>,
+    /// Commands that begin when nobody halts the machine any more.
+    waiting: VecDeque<Waiting>,
     /// What poll looks at: deaths, the control channel, and a pair for each stream.
     entries: Vec<libc::pollfd>,
 }
@@ -48,6 +53,7 @@ impl Sessions {
             upper,
             deaths: hold_deaths().at(Stage::Fork, b"SIGCHLD")?,
             open: Vec::new(),
+            waiting: VecDeque::new(),
             entries: Vec::new(),
         })
     }
@@ -70,6 +76,9 @@ impl Sessions {
                 wait::take_signal(&self.deaths);
                 if let Some(exit) = self.bury(bury_the_dead, control)? {
                     return Ok(exit);
+                }
+                if !self.waiting.is_empty() {
+                    self.begin_waiting(control)?;
                 }
             }
             if ready.control {
@@ -113,10 +122,14 @@ impl Sessions {
             let Some(session) = self
                 .open
                 .iter_mut()
-                .find_map(|s| s.bury(pid).then_some(s.id))
+                .find_map(|s| s.bury(pid).then_some(&*s))
             else {
                 return;
             };
+            if session.halts && matches!(exit, Exit::Signal(_)) {
+                halt::let_go();
+            }
+            let session = session.id;
             if session == WORKLOAD {
                 workload = Some(exit);
             } else if told.is_ok() {
@@ -150,18 +163,19 @@ impl Sessions {
 
     fn obey(&mut self, control: &mut Control) -> Result<(), Stop> {
         match control.receive()? {
-            Frame::Exec { session, process } => {
-                let answer = match self.start(session, &process) {
-                    Ok(()) => Frame::Started { session },
-                    Err(failure) => Frame::Failed { session, failure },
-                };
-                control.send(&answer)?;
-            }
+            Frame::Exec { session, process } => match self.stands_still() {
+                true => self.waiting.push_back(Waiting::new(session, process)),
+                false => self.exec(session, &process, control)?,
+            },
             Frame::Signal { session, number } => {
+                let waiting = self.awaited(session);
+                waiting.for_each(|waiting| waiting.signals.push(number));
                 self.named(session)
                     .for_each(|session| session.signal(number));
             }
             Frame::Resize { session, size } => {
+                self.awaited(session)
+                    .for_each(|waiting| waiting.resize(size));
                 self.named(session).for_each(|session| session.resize(size));
             }
             // A kernel that does not take it keeps what it has.
@@ -172,6 +186,40 @@ impl Sessions {
             }
         }
         Ok(())
+    }
+
+    /// Begins a command, and says so.
+    fn exec(&mut self, session: u32, process: &Process, control: &Control) -> Result<(), Stop> {
+        let answer = match self.start(session, process) {
+            Ok(()) => Frame::Started { session },
+            Err(failure) => Frame::Failed { session, failure },
+        };
+        control.send(&answer)
+    }
+
+    /// Whether everybody stands still for one of the sessions.
+    fn stands_still(&self) -> bool {
+        self.open.iter().any(Session::is_halting)
+    }
+
+    /// Begins what waited, as far as nobody halts the machine again.
+    #[cold]
+    fn begin_waiting(&mut self, control: &Control) -> Result<(), Stop> {
+        while !self.stands_still()
+            && let Some(next) = self.waiting.pop_front()
+        {
+            self.exec(next.session, &next.process, control)?;
+            for number in next.signals {
+                self.named(next.session).for_each(|it| it.signal(number));
+            }
+        }
+        Ok(())
+    }
+
+    /// The command that waits for this number.
+    fn awaited(&mut self, id: u32) -> impl Iterator<Item = &mut Waiting> {
+        let waiting = self.waiting.iter_mut();
+        waiting.filter(move |waiting| waiting.session == id)
     }
 
     /// The session of this number: nobody, where it is over and the host does not know yet.
@@ -278,6 +326,7 @@ mod tests {
             upper: file::open(c"/", libc::O_PATH, 0).unwrap(),
             deaths,
             open,
+            waiting: VecDeque::new(),
             entries: Vec::new(),
         }
     }
@@ -381,6 +430,33 @@ mod tests {
             assert!(Frame::receive(&mut control).unwrap().is_some());
         });
         assert_eq!(exit, Exit::Code(0));
+    }
+
+    #[test]
+    fn a_command_waits_for_the_end_of_who_halts_the_machine() {
+        if !alone("sessions::tests::a_command_waits_for_the_end_of_who_halts_the_machine") {
+            return;
+        }
+        let mut workload = with_pipes(WORKLOAD, "read a");
+        let mut archiver = with_pipes(1, "read a");
+        archiver.session.halts = true;
+        let shells = vec![workload.session, archiver.session];
+        run(shells, move |mut control| {
+            let process = Box::default();
+            let exec = Frame::Exec {
+                session: 2,
+                process,
+            };
+            exec.send(&mut control.try_clone().unwrap()).unwrap();
+            archiver.stdin.write_all(b"end\n").unwrap();
+            let mut next = || Frame::receive(&mut control).unwrap().unwrap();
+            let exit = Exit::Code(0);
+            assert_eq!(next(), Frame::Exited { session: 1, exit });
+            // Here is no host that takes its streams.
+            assert!(matches!(next(), Frame::Failed { session: 2, .. }));
+            workload.stdin.write_all(b"end\n").unwrap();
+            assert!(matches!(next(), Frame::Exited { session: 0, .. }));
+        });
     }
 
     #[test]

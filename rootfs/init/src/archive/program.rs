@@ -17,6 +17,18 @@ use super::{Error, Options, Owners, Rules, Source, Unpacking, pack, pack_changes
 /// The name that it is called by, where init itself is called by its file.
 pub const NAME: &str = "husk-archiver";
 
+/// Whether everything else in the machine stands still meanwhile. That is up to who runs the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Halt {
+    /// It goes on.
+    #[default]
+    Nobody,
+    /// It is halted where that can be; else it is said that it goes on.
+    IfPossible,
+    /// It is halted, or nothing is done.
+    InAnyCase,
+}
+
 /// What it is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
@@ -49,6 +61,8 @@ pub enum Order {
         contents: bool,
         /// What is left out: absolute paths.
         hidden: Vec<Vec<u8>>,
+        /// What else goes on.
+        halt: Halt,
     },
     /// List the processes ([`crate::processes`]).
     Processes,
@@ -71,8 +85,10 @@ impl Order {
             Self::Copy { keep_owners, .. } if *keep_owners => "copy-owned",
             Self::Copy { .. } => "copy",
             Self::Unpack { .. } => "unpack",
-            Self::Changes { contents, .. } if *contents => "changes",
-            Self::Changes { .. } => "changed-names",
+            Self::Changes {
+                contents: false, ..
+            } => "changed-names",
+            Self::Changes { halt, .. } => CHANGES[*halt as usize],
             Self::Processes => "processes",
             Self::Addresses { add, .. } if *add => "take-addresses",
             Self::Addresses { .. } => "drop-addresses",
@@ -104,9 +120,15 @@ impl Order {
                 keep_owners: verb != b"copy",
             },
             (b"unpack", [dest]) => Self::Unpack { dest: dest.clone() },
-            (b"changes" | b"changed-names", hidden) => Self::Changes {
-                contents: verb == b"changes",
+            (b"changed-names", hidden) => Self::Changes {
+                contents: false,
                 hidden: hidden.to_vec(),
+                halt: Halt::Nobody,
+            },
+            (verb, hidden) if halt(verb).is_some() => Self::Changes {
+                contents: true,
+                hidden: hidden.to_vec(),
+                halt: halt(verb)?,
             },
             (b"take-addresses" | b"drop-addresses", rest) => Self::Addresses {
                 add: verb == b"take-addresses",
@@ -115,6 +137,24 @@ impl Order {
             _ => return None,
         })
     }
+}
+
+/// The verbs of changes with their contents, by what else goes on.
+const CHANGES: [&str; 3] = ["changes", "changes-halted-if-possible", "changes-halted"];
+
+fn halt(verb: &[u8]) -> Option<Halt> {
+    let all = [Halt::Nobody, Halt::IfPossible, Halt::InAnyCase];
+    let mut all = all.into_iter().zip(CHANGES);
+    all.find_map(|(halt, word)| (word.as_bytes() == verb).then_some(halt))
+}
+
+/// Where `words`, the first of which says nothing, want everything else halted: how strictly, and the words without that.
+#[cold]
+pub fn halting(words: &[Vec<u8>]) -> Option<(Halt, Vec<Vec<u8>>)> {
+    let halt = halt(words.get(1)?).filter(|halt| *halt != Halt::Nobody)?;
+    let mut words = words.to_vec();
+    words[1] = CHANGES[Halt::Nobody as usize].into();
+    Some((halt, words))
 }
 
 /// An address as a word: its digits, and the bits of its network's part behind a slash.
@@ -201,7 +241,9 @@ fn carry_out(order: Order, upper: Option<OwnedFd>) -> Result<(), Error> {
             let unpacking = Unpacking::new(directory(&dest)?, None, rules, &mut nothing);
             unpack(&mut input()?, None, unpacking)
         }
-        Order::Changes { contents, hidden } => {
+        Order::Changes {
+            contents, hidden, ..
+        } => {
             let upper = upper.ok_or(Error::Malformed("nobody knows what was changed"))?;
             let mut to = output()?;
             pack_changes(upper, &hidden, contents, &mut to)?;
@@ -247,6 +289,14 @@ fn output() -> Result<Writer<io::BufWriter<File>>, Error> {
 mod tests {
     use super::*;
 
+    fn changes(halt: Halt) -> Order {
+        Order::Changes {
+            contents: true,
+            hidden: vec![b"/x".to_vec()],
+            halt,
+        }
+    }
+
     #[test]
     fn orders_are_words_and_words_are_orders() {
         let orders = [
@@ -275,10 +325,19 @@ mod tests {
             Order::Changes {
                 contents: false,
                 hidden: vec![b"/etc/hosts".to_vec()],
+                halt: Halt::Nobody,
             },
+            changes(Halt::Nobody),
+            changes(Halt::IfPossible),
+            changes(Halt::InAnyCase),
         ];
         for order in orders {
             assert_eq!(Order::read(&order.words()), Some(order));
+        }
+        assert_eq!(halting(&changes(Halt::Nobody).words()), None);
+        for halt in [Halt::IfPossible, Halt::InAnyCase] {
+            let plain = changes(Halt::Nobody).words();
+            assert_eq!(halting(&changes(halt).words()), Some((halt, plain)));
         }
         assert_eq!(Order::read(&[NAME.into(), b"pack".to_vec()]), None);
     }
