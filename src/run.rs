@@ -17,6 +17,7 @@ mod network;
 pub mod networks;
 mod outcome;
 mod plugs;
+mod pressure;
 mod reached;
 mod rejoin;
 mod screen;
@@ -34,7 +35,7 @@ pub use switch::{SWITCH_VERB, serve as serve_switch};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use husk_init::job::{Interface, Job, PROBE_PATH};
 
@@ -162,6 +163,8 @@ fn reach(launched: &vmm::Launched, asker: Asker, spec: &RunSpec) -> Result<Reach
         limits: spec.process.limits.clone(),
         cpus: spec.cpus.count(),
         memory: spec.memory,
+        bounded: Mutex::new(spec.memory),
+        takes_devices: spec.kernel.is_none(),
         has_balloon: spec.reservation.is_some(),
     }))
 }

@@ -1,5 +1,8 @@
 //! The kernel's command line: what there is to find, and what to leave alone.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::error::Error;
@@ -51,8 +54,9 @@ pub enum Speech {
     PanicsOfForeign,
 }
 
-/// A window of registers and its interrupt line.
-#[derive(Debug, Clone, Copy)]
+/// A window of registers and its interrupt line. Shown as in `virtio_mmio.device`
+/// (`Documentation/admin-guide/kernel-parameters.txt`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MmioDevice {
     /// Where it is.
     pub address: u64,
@@ -60,6 +64,13 @@ pub struct MmioDevice {
     pub len: u64,
     /// Its interrupt line.
     pub gsi: u32,
+}
+
+impl fmt::Display for MmioDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, len, gsi } = self;
+        write!(f, "{len}@{address:#x}:{gsi}")
+    }
 }
 
 /// A command line, word by word.
@@ -101,12 +112,10 @@ impl CommandLine {
         self.text.push_str(words);
     }
 
-    /// Announces a virtio device (`Documentation/admin-guide/kernel-parameters.txt`,
-    /// `virtio_mmio.device`).
+    /// Announces a virtio device.
     pub fn announce(&mut self, device: MmioDevice) {
-        let MmioDevice { address, len, gsi } = device;
         self.devices.push(device);
-        self.push(&format!("virtio_mmio.device={len}@{address:#x}:{gsi}"));
+        self.push(&format!("virtio_mmio.device={device}"));
     }
 
     /// The devices that were announced.

@@ -10,7 +10,7 @@ use crate::spec::{Restart, Update};
 /// Change what machines may use, and when they are started again: at once where they run, and from then on
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Memory, like 256m or 2g
+    /// Memory, like 256m or 2g; while a virtual machine runs, no more than it booted with
     #[arg(short, long, value_name = "SIZE")]
     memory: Option<String>,
     /// What the host should have to give of that at most

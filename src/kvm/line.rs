@@ -14,11 +14,25 @@ pub trait Line: Send + Sync + fmt::Debug {
     fn pulse(&self);
 }
 
+/// The interrupt chips of a VM.
+#[derive(Debug, Clone)]
+pub struct Lines(pub(super) Arc<VmFd>);
+
+impl Lines {
+    /// Interrupt line number `gsi`.
+    pub fn line(&self, gsi: u32) -> Box<dyn Line> {
+        Box::new(Gsi {
+            vm: Arc::clone(&self.0),
+            number: gsi,
+        })
+    }
+}
+
 /// A line of the interrupt chips of a VM.
 #[derive(Debug)]
-pub(super) struct Gsi {
-    pub(super) vm: Arc<VmFd>,
-    pub(super) number: u32,
+struct Gsi {
+    vm: Arc<VmFd>,
+    number: u32,
 }
 
 impl Line for Gsi {

@@ -11,7 +11,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::error::{Error, refused};
 use super::host::Kvm;
-use super::line::{Gsi, Line};
+use super::line::{Line, Lines};
 use super::memory::Mem;
 use super::vcpu::Vcpu;
 use crate::sys::linger::Linger;
@@ -92,10 +92,12 @@ impl Vm {
 
     /// Interrupt line number `gsi`.
     pub fn line(&self, gsi: u32) -> Box<dyn Line> {
-        Box::new(Gsi {
-            vm: Arc::clone(&self.fd),
-            number: gsi,
-        })
+        self.lines().line(gsi)
+    }
+
+    /// All of its lines, for who needs one later.
+    pub fn lines(&self) -> Lines {
+        Lines(Arc::clone(&self.fd))
     }
 
     /// Lets a guest write of `value` to `address` wake `event` without an exit.

@@ -8,6 +8,9 @@
 //!    │ ◀──────────────────────────────── Done ──┤
 //!    │ ◀──── Started, then Exited; or Failed ───┤   unasked, as it comes
 //!    ├── Resize{…} ───────────────────────────▶ │   the terminal of what it runs
+//!    ├── Update{…} ───────────────────────────▶ │   of a machine's memory: its guest is waited for
+//!    │ ◀──────────────────────────── Underway ──┤
+//!    │ ◀──────────────── Done, or Refused{text} ┤   unasked
 //!    │ ◀─────────────────────── Ended{status} ──┤   unasked, when the machine has ended for good
 //! ```
 //!
@@ -81,6 +84,8 @@ pub enum Request {
 pub enum Reply {
     /// It is done, or under way.
     Done,
+    /// It takes its time: another reply comes, unasked.
+    Underway,
     /// It cannot be done.
     Refused {
         /// Why, as the rest of a sentence about the keeper.

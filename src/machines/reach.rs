@@ -60,7 +60,12 @@ impl Machine {
                 false => Ok(false),
             };
         };
-        match self.ask(&line, &Request::Update(update.clone()), &[])? {
+        let mut answer = self.ask(&line, &Request::Update(update.clone()), &[])?;
+        if answer == Answer::Reply(Reply::Underway) {
+            let path = self.folder.path();
+            answer = line.wait(None).map_err(failed("reach", path))?;
+        }
+        match answer {
             Answer::Reply(Reply::Done) => Ok(true),
             Answer::Reply(Reply::Refused { text }) => Err(Error::Unchanged {
                 name: self.record.name.clone(),

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
@@ -39,6 +40,8 @@ pub struct Callers {
     reached: Arc<Reached>,
     plugs: Plugs,
     sessions: Vec<Called>,
+    /// Whether it is being changed.
+    updates: Arc<AtomicBool>,
     /// Who starts the machine again after its end, where that is not the keeper's own parent.
     heir: Option<Caller>,
 }
@@ -51,6 +54,7 @@ impl Callers {
             reached,
             plugs,
             sessions: Vec::new(),
+            updates: Arc::default(),
             heir: None,
         }
     }
@@ -90,10 +94,33 @@ impl Callers {
         }
     }
 
-    fn update(&self, update: &Update) -> Reply {
-        match self.watch.update(update, &self.reached) {
-            Ok(()) => Reply::Done,
-            Err(why) => refuse(&why),
+    /// A guest takes its time to give memory back: others are answered meanwhile.
+    fn update(&self, caller: &Caller, update: Update) -> Reply {
+        let waits = update.is_of_memory() && matches!(*self.reached, Reached::Machine(_));
+        if waits && self.watch.is_paused() {
+            return refuse("it is paused, and its guest could give no memory back: unpause it");
+        }
+        if self.updates.swap(true, Ordering::SeqCst) {
+            return refuse("it is being changed by somebody else; try again in a moment");
+        }
+        let (watch, reached) = (self.watch.clone(), Arc::clone(&self.reached));
+        let updates = Arc::clone(&self.updates);
+        let change = move || {
+            let changed = watch.update(&update, &reached);
+            updates.store(false, Ordering::SeqCst);
+            changed.map_or_else(|why| refuse(&why), |()| Reply::Done)
+        };
+        if !waits {
+            return change();
+        }
+        let told = caller.clone();
+        let waits = thread::Builder::new().name("update".to_owned());
+        match waits.spawn(move || told.tell(&change())) {
+            Ok(_) => Reply::Underway,
+            Err(error) => {
+                self.updates.store(false, Ordering::SeqCst);
+                refuse(&format!("its keeper has no thread for it ({error})"))
+            }
         }
     }
 
@@ -275,7 +302,7 @@ impl Attend for Callers {
             Request::Signal { number } => self.signal(number),
             Request::Exec(exec) => self.exec(caller, exec, files),
             Request::Attach => self.attach(caller, files),
-            Request::Update(update) => self.update(&update),
+            Request::Update(update) => self.update(caller, update),
             Request::Succeed => self.succeed(caller, files),
             Request::Join(seat) => self.connect(*seat, files),
             Request::Leave { network } => self.disconnect(&network),

@@ -1,6 +1,7 @@
 //! What is reached of a machine that runs, behind either wall: its workload, and the commands beside it.
 
 use std::io;
+use std::sync::Mutex;
 use std::sync::mpsc::Sender;
 
 use husk_init::job::{Limit, Process, Size};
@@ -33,11 +34,18 @@ pub struct Guest {
     pub limits: Vec<Limit>,
     /// CPUs that it has, for this life.
     pub cpus: u32,
-    /// Bytes of memory that it has, for this life.
+    /// Bytes of memory that it booted with: the most, for this life.
     pub memory: u64,
-    /// Whether it gives memory back.
+    /// Bytes that it may use of them now.
+    pub bounded: Mutex<u64>,
+    /// Whether its kernel takes devices while it runs: husk's own does.
+    pub takes_devices: bool,
+    /// Whether it gives memory back from its boot on.
     pub has_balloon: bool,
 }
+
+/// What helps where a machine cannot have something while it runs.
+pub(super) const REMEDY: &str = "husk stop it, update it, and start it";
 
 impl Reached {
     /// What it is called in sentences.
@@ -122,11 +130,17 @@ impl Reached {
     /// Has it as `change` says; else why not, and what helps, as a sentence. Nothing is changed of a machine that cannot
     /// have all of it.
     pub fn adjust(&self, change: &Change) -> Result<(), String> {
+        let mut release = None;
         if let Self::Machine(guest) = self {
             guest.allows(change)?;
+            let before = guest.press(change.memory, change.reservation)?;
+            release = Some(move || guest.release(before));
         }
         let list = change.cpuset.as_ref().map(affinity::go);
-        let processors = list.transpose().map_err(|error| sentence(&error))?;
+        let processors = list.transpose().map_err(|error| {
+            release.into_iter().for_each(|release| release());
+            sentence(&error)
+        })?;
         match self {
             Self::Machine(guest) => guest.adjust(change)?,
             Self::Container(reach) => reach.adjust(change)?,
@@ -151,7 +165,6 @@ pub fn unpaused(error: &io::Error) -> String {
 impl Guest {
     /// What it has had since its start bounds what it may have.
     fn allows(&self, change: &Change) -> Result<(), String> {
-        const REMEDY: &str = "husk stop it, update it, and start it";
         match change {
             Change {
                 cpus: Some(cpus), ..
@@ -162,37 +175,33 @@ impl Guest {
             Change {
                 memory: Some(memory),
                 ..
-            } if *memory != self.memory => Err(format!(
-                "--memory: it has had {} since its start; for another size {REMEDY}{}",
-                show_size(self.memory),
-                // No bound: a guest in need takes it back.
-                match self.has_balloon && *memory < self.memory {
-                    true => ", or have it give back what it can spare, by --memory-reservation",
-                    false => "",
-                }
+            } if *memory > self.memory => Err(format!(
+                "--memory: it booted with {}; for more {REMEDY}",
+                show_size(self.memory)
+            )),
+            Change {
+                memory: Some(memory),
+                ..
+            } if *memory < self.memory && !self.takes_devices => Err(format!(
+                "--memory: a kernel of yours takes no balloon while it runs; {REMEDY}"
             )),
             Change {
                 reservation: Some(_),
                 ..
-            } if !self.has_balloon => Err(format!(
-                "--memory-reservation: it was started without, and has no balloon; {REMEDY}"
+            } if !self.has_balloon && !self.takes_devices => Err(format!(
+                "--memory-reservation: a kernel of yours takes no balloon while it runs; {REMEDY}"
             )),
             _ => Ok(()),
         }
     }
 
     fn adjust(&self, change: &Change) -> Result<(), String> {
-        let Change {
-            cpus,
-            reservation,
-            rates,
-            ..
-        } = change;
-        if cpus.is_some() || reservation.is_some() || rates.is_some() {
+        let Change { cpus, rates, .. } = change;
+        if cpus.is_some() || rates.is_some() {
             let tuning = Tuning {
                 cpus: *cpus,
-                reservation: *reservation,
                 rates: rates.clone(),
+                ..Tuning::default()
             };
             let told = self.tuner.tune(tuning);
             told.map_err(|error| format!("its machine is not to be told ({error})"))?;

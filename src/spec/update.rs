@@ -55,6 +55,11 @@ impl Update {
         *self == Self::default()
     }
 
+    /// Whether it is memory, which a guest that runs takes its time for.
+    pub fn is_of_memory(&self) -> bool {
+        self.memory.is_some() || self.memory_reservation.is_some()
+    }
+
     /// The request as it is from now on.
     pub fn apply(&self, request: &mut RunRequest) {
         let replace = |old: &mut Option<String>, new: &Option<String>| {

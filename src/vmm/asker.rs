@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use husk_init::job::{Process, Size};
 
 use super::talk::Event;
+use crate::boot::MmioDevice;
 use crate::sessions::{Answer, Answers, Refusal, SessionId, Stdio};
 use crate::spec::{Signal, name_terminal};
 
@@ -124,6 +125,11 @@ impl Asker {
     /// Bounds the processes and threads of the workload from now on; `None` for as many as there is room for.
     pub fn bound_tasks(&self, most: Option<u32>) {
         self.ask(Event::BoundTasks(most));
+    }
+
+    /// Has the guest take a device that came while it runs.
+    pub fn announce(&self, device: MmioDevice) {
+        self.ask(Event::Announce(device));
     }
 
     /// A new size for a session's terminal.

@@ -13,6 +13,7 @@ use rustix::fs::Mode;
 use rustix::process::umask;
 use vmm_sys_util::eventfd::EventFd;
 
+use super::balloons::{Balloons, Bay};
 use super::error::{Error, no_event, no_thread};
 use super::machine::{Built, Machine, Patch, Wired, clone_event};
 use super::parts::{HostCable, Parts, in_boot};
@@ -23,7 +24,7 @@ use super::uplink::Report;
 use super::vcpu_thread::VcpuThread;
 use crate::boot::{self, CommandLine, Hardware, Initrd, Loaded, Speech};
 use crate::devices::virtio::QUEUE_NOTIFY;
-use crate::devices::virtio::balloon::Balloon;
+use crate::devices::virtio::balloon::{Balloon, Sizes};
 use crate::devices::virtio::blk::{Block, Sparse, Stitched, WritableBlock};
 use crate::devices::virtio::device::Device;
 use crate::devices::virtio::fs::{Fs, Share};
@@ -97,7 +98,9 @@ pub fn build(
         Arc::new(Exits::follow(&vm, vcpus))
     });
     tell(Report::Built { flavour })?;
-    let mut machine = Machine::new(vm, vcpus, transports, reset, governor);
+    let bay = Bay::behind(transports.len(), vm.lines(), mem, mmio);
+    let balloons = Balloons::new(bay, spec, Arc::clone(&governor.sizes));
+    let mut machine = Machine::new(vm, vcpus, transports, reset, (governor, balloons));
     machine.exits = exits;
     machine.patch = patch;
     Ok(machine)
@@ -105,9 +108,13 @@ pub fn build(
 
 /// What may be changed of the machine later.
 fn govern(spec: &VmSpec, vcpus: u8) -> Governor {
+    let sizes = Sizes {
+        memory: AtomicU64::new(spec.memory),
+        reservation: AtomicU64::new(spec.reservation.unwrap_or(spec.memory)),
+    };
     Governor {
+        sizes: Arc::new(sizes),
         allowance: Arc::new(Allowance::new(spec.cpus)),
-        reservation: Arc::new(AtomicU64::new(spec.reservation.unwrap_or(spec.memory))),
         pace: Arc::new(Pace::new(&spec.rates, Instant::now())),
         vcpus: vcpus.into(),
     }
@@ -202,8 +209,7 @@ fn wanted_devices(
         devices.push(Box::new(writable(file, len, &governor.pace)?));
     }
     if spec.reservation.is_some() {
-        let balloon = Balloon::new(spec.memory, Arc::clone(&governor.reservation));
-        let balloon = balloon.map_err(|source| Error::Host {
+        let balloon = Balloon::new(Arc::clone(&governor.sizes)).map_err(|source| Error::Host {
             what: "a clock for the balloon",
             source,
         })?;

@@ -12,6 +12,7 @@ use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber
 use rustix::io::read;
 use vmm_sys_util::eventfd::EventFd;
 
+use super::balloons::Balloons;
 use super::error::{Error, no_event, no_thread};
 use super::throttle::{Allowance, Throttle};
 use super::tuning::Governor;
@@ -41,6 +42,8 @@ pub struct Machine<State> {
     ended: (Sender<Stopped>, Receiver<Stopped>),
     /// What may be changed of it.
     pub governor: Arc<Governor>,
+    /// What presses on its memory.
+    pub balloons: Arc<Balloons>,
     /// Where somebody asked.
     pub exits: Option<Arc<Exits>>,
     /// Of its network, if that has any.
@@ -75,7 +78,7 @@ impl Machine<Built> {
         vcpus: Vec<(VcpuThread, Vcpu)>,
         transports: Vec<Wired>,
         reset: EventFd,
-        governor: Governor,
+        (governor, balloons): (Governor, Balloons),
     ) -> Self {
         Self {
             vcpus,
@@ -83,6 +86,7 @@ impl Machine<Built> {
             reset,
             ended: channel(),
             governor: Arc::new(governor),
+            balloons: Arc::new(balloons),
             exits: None,
             patch: None,
             _vm: vm,
@@ -107,6 +111,7 @@ impl Machine<Built> {
             reset: self.reset,
             ended: self.ended,
             governor: self.governor,
+            balloons: self.balloons,
             exits: self.exits,
             patch: self.patch,
             _vm: self._vm,
@@ -146,7 +151,8 @@ impl Machine<Running> {
     }
 }
 
-fn serve_devices(transports: Vec<Wired>) -> Result<Infallible, Error> {
+/// Serves devices whenever their events say so.
+pub fn serve_devices(transports: Vec<Wired>) -> Result<Infallible, Error> {
     let refused = |_| Error::Host {
         what: "an epoll",
         source: io::Error::last_os_error(),

@@ -5,6 +5,7 @@
 //! files alone and runs it; it holds no path, and dies with its parent.
 
 mod asker;
+mod balloons;
 mod build;
 mod channels;
 mod console;
@@ -24,6 +25,7 @@ mod vcpu_thread;
 mod wall;
 
 pub use asker::{Asked, Asker, prepare};
+pub use balloons::Pressure;
 pub use error::Error;
 pub use freezer::Freezer;
 pub use launch::{Launched, MACHINE_NAME, MACHINE_VERB, launch};

@@ -12,11 +12,12 @@ use std::thread;
 use husk_init::frame;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
+use super::balloons::Balloons;
 use super::build::{build, panicked};
 use super::error::Error;
 use super::machine::{Patch, Stopped};
 use super::parts::{misordered, next_order, take_parts};
-use super::tuning::Governor;
+use super::tuning::{Governor, press};
 use super::uplink::{self, MAX_CONNECTIONS, Order, Report};
 use super::vcpu_thread::VcpuThread;
 use crate::devices::virtio::vsock::Connector;
@@ -74,8 +75,12 @@ fn run_machine(uplink: &Arc<Seqpacket>) -> Result<Stopped, Error> {
     let left = Arc::clone(&connector.left);
     let machine = build((kvm, vm, first), parts, Box::new(connector), tell)?;
     let exits = machine.exits.clone();
-    let (governor, patch) = (Arc::clone(&machine.governor), machine.patch.clone());
-    watch(Arc::clone(uplink), left, exits.clone(), (governor, patch)).map_err(Error::Process)?;
+    let changed = Changed {
+        governor: Arc::clone(&machine.governor),
+        balloons: Arc::clone(&machine.balloons),
+        patch: machine.patch.clone(),
+    };
+    watch(Arc::clone(uplink), left, exits.clone(), changed).map_err(Error::Process)?;
     let stopped = machine.start()?.wait();
     report_exits(uplink, exits.as_deref());
     stopped
@@ -95,13 +100,20 @@ fn die_with_parent() -> io::Result<()> {
     Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
 }
 
+/// What of a machine is changed while it runs.
+struct Changed {
+    governor: Arc<Governor>,
+    balloons: Arc<Balloons>,
+    patch: Option<Patch>,
+}
+
 /// Ends this process when the other end of the leash closes, or says what it must not. Until then it
 /// may ask for counts and changes, admit connections to those that are `left`, and change the networks that the guest is on.
 fn watch(
     uplink: Arc<Seqpacket>,
     left: Arc<AtomicUsize>,
     exits: Option<Arc<Exits>>,
-    (governor, patch): (Arc<Governor>, Option<Patch>),
+    changed: Changed,
 ) -> io::Result<()> {
     thread::Builder::new()
         .name("leash".to_owned())
@@ -109,10 +121,13 @@ fn watch(
             while let Ok(Some((order, files))) = uplink::receive(&uplink) {
                 match order {
                     Order::Rewire(rewiring) => {
-                        tell(&patch, rewiring.with(files.into_iter().next()));
+                        tell(&changed.patch, rewiring.with(files.into_iter().next()));
                     }
                     Order::ReportExits => report_exits(&uplink, exits.as_deref()),
-                    Order::Tune(tuning) => governor.tune(&tuning),
+                    Order::Tune(tuning) => {
+                        changed.governor.tune(&tuning);
+                        press(&changed.balloons, &tuning, files.into_iter().next());
+                    }
                     Order::Admit {
                         connections,
                         session,

@@ -9,6 +9,9 @@ const WINDOW: u64 = 0x1000;
 /// First interrupt line behind those of the PC's own devices; the I/O APIC has 24.
 const FIRST_GSI: u32 = 5;
 
+/// How many slots there are.
+pub const MOST_SLOTS: u8 = 24 - 5;
+
 /// Slot number `index`.
 pub fn slot(index: u8) -> MmioDevice {
     MmioDevice {

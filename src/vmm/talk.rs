@@ -27,6 +27,7 @@ use super::channels::{Client, Hall, Orders};
 use super::error::Error;
 use super::sessions::Sessions;
 use super::uplink::Report;
+use crate::boot::MmioDevice;
 use crate::kvm::Flavour;
 use crate::sessions::{Answer, Answers, Refusal, streams_of};
 use crate::spec::sentence::printable;
@@ -60,6 +61,8 @@ pub enum Event {
     Exec(Wanted),
     /// Somebody bounds the processes of the workload.
     BoundTasks(Option<u32>),
+    /// A device came.
+    Announce(MmioDevice),
     /// Somebody wants something of a session.
     Wish(u32, Wish),
 }
@@ -267,6 +270,9 @@ impl<'a> Talk<'a> {
             Event::Attend(answers) => self.attend(answers),
             Event::Exec(wanted) => self.exec(wanted),
             Event::BoundTasks(most) => self.order(Frame::Bound { most }),
+            Event::Announce(device) => self.order(Frame::Announce {
+                device: device.to_string().into_bytes(),
+            }),
             Event::Wish(session, wish) => self.wish(session, wish),
         }
         Ok(None)

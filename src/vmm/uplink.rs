@@ -13,7 +13,8 @@
 //!    │ ◀──────────── Connected{port} + a socket ──────┤   once per connection of the guest
 //!    ├── Admit{session} ──────────────────────────────▶ │   for each session beside the workload
 //!    │ ◀──────────────────── Admitted{session} ───────┤   then the guest is asked to run it
-//!    ├── Tune{…} ─────────────────────────────────────▶ │   what somebody changes while it runs
+//!    ├── Tune{…} + a socket ──────────────────────────▶ │   what somebody changes while it runs; how memory is
+//!    │                                                  │   then, is said by the socket, if there is one
 //!    ├── Rewire{…} + a connection ────────────────────▶ │   for networks, while it runs
 //!    ├── ReportExits ─────────────────────────────────▶ │   if they are counted, and the machine has not
 //!    │ ◀──────────────────────── Exits{counts} ───────┤   said so before its end
@@ -62,7 +63,8 @@ pub enum Order {
     /// Build and start this machine. Files: the console's pipe, the kernel, the initial RAM disk if
     /// there is one, the disk's pieces, the disk that is written.
     Build(Box<VmSpec>),
-    /// Change what may be changed of a machine that runs.
+    /// Change what may be changed of a machine that runs. File: a socket for how its memory is then, if somebody wants to
+    /// know.
     Tune(Tuning),
     /// Change the guest's networks. Files: that of the change.
     Rewire(Rewiring),

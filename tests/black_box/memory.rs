@@ -1,11 +1,12 @@
-//! `--memory-reservation`: memory that a machine does not need is the host's again.
+//! `--memory-reservation`: memory that a machine does not need is the host's again; and `update --memory`: a machine that runs
+//! has less, or as much as it booted with.
 
 use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::background::well;
-use crate::husk::{Husk, WALLS, Wall, kvm_is_hardware};
+use crate::husk::{Husk, Said, WALLS, Wall, kvm_is_hardware};
 
 /// MiB that the process of the machine holds, as the host counts them.
 fn held(husk: &Husk) -> u64 {
@@ -29,6 +30,109 @@ fn held(husk: &Husk) -> u64 {
         .parse()
         .unwrap();
     kib >> 10
+}
+
+/// Runs `script` in it.
+fn does(husk: &Husk, script: &str) -> Said {
+    husk.say(&["exec", "one", "sh", "-c", script])
+}
+
+/// KiB that its programs are told they have.
+fn total(husk: &Husk) -> u64 {
+    let line = well(does(husk, "grep MemTotal /proc/meminfo"));
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn start(husk: &Husk, flags: &[&str]) {
+    let words = ["busybox", "sh", "-c", "while :; do sleep 1; done"];
+    well(husk.say(&[&["run", "-d", "--name", "one"], flags, &words].concat()));
+}
+
+/// Takes so many MiB, and lets them go again; MiB that it holds of the host's after each.
+fn fill(husk: &Husk, mib: u64) -> (u64, u64) {
+    let script =
+        "mkdir -p /mnt && mount -t tmpfs -o size=300m none /mnt && dd if=/dev/zero of=/mnt/x bs=1M";
+    well(does(husk, &format!("{script} count={mib} 2>/dev/null")));
+    let full = held(husk);
+    well(does(husk, "rm /mnt/x && umount /mnt"));
+    (full, held(husk))
+}
+
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "never: {what}");
+        sleep(Duration::from_millis(200));
+    }
+}
+
+fn refused(said: &Said, words: &[&str]) {
+    assert_eq!((said.status, said.stderr.lines().count()), (1, 1));
+    for word in words {
+        assert!(said.stderr.contains(word), "`{word}`: {}", said.stderr);
+    }
+}
+
+#[test]
+fn memory_of_a_machine_that_runs_is_lowered_and_raised_again() {
+    let husk = Husk::fresh();
+    start(&husk, &["-m", "96m"]);
+    let update = |size: &str| husk.say(&["update", "-m", size, "one"]);
+    let kept = || well(husk.say(&["inspect", "-f", "{{.HostConfig.Memory}}", "one"]));
+    let all = total(&husk);
+    let (_, full) = fill(&husk, 24);
+    // More than it booted with, and less than it could do with: nothing is changed.
+    refused(&update("97m"), &["booted with 96 MiB", "husk stop"]);
+    refused(
+        &update("24m"),
+        &["runs in it needs", "of its 96 MiB", "husk stop"],
+    );
+    assert_eq!((total(&husk), kept()), (all, format!("{}\n", 96 << 20)));
+    well(husk.say(&["pause", "one"]));
+    refused(&update("48m"), &["paused"]);
+    well(husk.say(&["unpause", "one"]));
+    // Less: its programs see it, and the host has it.
+    assert_eq!(well(update("48m")), "one\n");
+    assert_eq!(total(&husk), all - (48 << 10));
+    assert!(held(&husk) < full - 12, "{} of {full}", held(&husk));
+    assert_eq!(kept(), format!("{}\n", 48 << 20));
+    let stats = husk.say(&["stats", "--no-stream", "--format", "{{.MemUsage}}", "one"]);
+    assert!(well(stats).ends_with("/ 48 MiB\n"));
+    // It is a bound: who wants more is killed, and nobody else.
+    let buffer = "dd if=/dev/zero of=/dev/null bs=40M count=1 2>/dev/null && echo had it";
+    let said = does(&husk, buffer);
+    assert_eq!((said.status != 0, said.out()), (true, String::new()));
+    assert_eq!(total(&husk), all - (48 << 10));
+    // As much as before.
+    well(update("96m"));
+    assert_eq!(total(&husk), all);
+    assert_eq!(well(does(&husk, buffer)), "had it\n");
+    // What it has when it is started again is what it had last.
+    well(update("80m"));
+    well(husk.say(&["restart", "-t", "0", "one"]));
+    let less = total(&husk);
+    assert!(less < all - (15 << 10), "{less} of {all}");
+    refused(&update("96m"), &["booted with 80 MiB"]);
+    well(husk.say(&["rm", "-f", "one"]));
+}
+
+#[test]
+fn a_machine_that_was_started_without_a_reservation_gets_one() {
+    let husk = Husk::fresh();
+    start(&husk, &["-m", "256m"]);
+    let (_, full) = fill(&husk, 32);
+    // Both at once: two balloons.
+    let words = ["--memory-reservation", "32m", "--memory", "248m"];
+    let all = total(&husk);
+    well(husk.say(&[&["update"], &words[..], &["one"]].concat()));
+    assert_eq!(total(&husk), all - (8 << 10));
+    until("it gives back what it freed", || held(&husk) + 16 < full);
+    let shown = husk.say(&["inspect", "-f", "{{.HostConfig.MemoryReservation}}", "one"]);
+    assert_eq!(well(shown), format!("{}\n", 32 << 20));
+    // And again, by the same one.
+    well(husk.say(&["update", "--memory-reservation", "64m", "one"]));
+    assert_eq!(well(does(&husk, "echo lives")), "lives\n");
+    well(husk.say(&["rm", "-f", "one"]));
 }
 
 #[test]
@@ -69,16 +173,6 @@ fn what_a_machine_has_freed_is_the_hosts_again() {
     well(husk.say(&["update", "--memory-reservation", "64m", "one"]));
     let shown = husk.say(&["inspect", "-f", "{{.HostConfig.MemoryReservation}}", "one"]);
     assert_eq!(well(shown), "67108864\n");
-    // A bound that a guest in need gives up is none; what helps is said.
-    let said = husk.say(&["update", "-m", "128m", "--memory-reservation", "32m", "one"]);
-    assert_eq!((said.status, said.stderr.lines().count()), (1, 1));
-    for word in [
-        "512 MiB since its start",
-        "husk stop",
-        "--memory-reservation",
-    ] {
-        assert!(said.stderr.contains(word), "{}", said.stderr);
-    }
     well(husk.say(&["rm", "-f", "one"]));
 }
 

@@ -150,7 +150,7 @@ fn what_a_machine_may_use_changes_while_it_runs_and_stays_so() {
             let said = husk.say(&["update", "--cpus", "3", "--pids-limit", "7", "one"]);
             refused(&said, &["--cpus 3", "1 since its start", "husk stop"]);
             let said = husk.say(&["update", "--memory", "1g", "one"]);
-            refused(&said, &["--memory", "512 MiB since its start"]);
+            refused(&said, &["--memory", "booted with 512 MiB", "husk stop"]);
         }
         assert_eq!(shown(&husk, "HostConfig"), config);
         assert_eq!(processors(&husk), ["0"]);

@@ -17,7 +17,7 @@ use crate::job::{Job, Process, Size};
 use crate::wire::{Reader, WireError, Writer};
 
 /// Version of the frames and everything in them.
-pub const VERSION: u8 = 5;
+pub const VERSION: u8 = 6;
 
 /// The host's vsock address (virtio spec 5.10.4: well-known CID 2).
 pub const HOST_CID: u32 = 2;
@@ -90,6 +90,11 @@ pub enum Frame {
         /// How many; `None` for as many as there is room for.
         most: Option<u32>,
     },
+    /// Host: the machine has this device now.
+    Announce {
+        /// Where it is, in the kernel's words for the command line (`virtio_mmio.device`).
+        device: Vec<u8>,
+    },
     /// Guest: the session's process executes its command.
     Started {
         /// The session.
@@ -124,6 +129,7 @@ const FINISHED: u8 = 8;
 const EXEC: u8 = 9;
 const RESIZE: u8 = 10;
 const BOUND: u8 = 11;
+const ANNOUNCE: u8 = 12;
 
 impl Frame {
     /// The frame as it crosses the wire, header and payload.
@@ -186,6 +192,10 @@ impl Frame {
                 out.u32(most.unwrap_or(0));
                 return BOUND;
             }
+            Self::Announce { device } => {
+                out.bytes(device);
+                return ANNOUNCE;
+            }
             Self::Attach { session, .. }
             | Self::Signal { session, .. }
             | Self::Exec { session, .. }
@@ -246,6 +256,9 @@ impl Frame {
             },
             BOUND => Self::Bound {
                 most: Some(from.u32()?).filter(|most| *most > 0),
+            },
+            ANNOUNCE => Self::Announce {
+                device: from.bytes()?,
             },
             STARTED => Self::Started {
                 session: from.u32()?,
@@ -444,7 +457,7 @@ mod tests {
         /// Whatever a peer sends is a frame or an error; and a frame has one way to be written.
         #[test]
         fn no_bytes_are_a_panic_and_what_is_read_is_written_the_same(
-            kind in 0u8..12,
+            kind in 0u8..13,
             payload in proptest::collection::vec(0u8..14, 0..60),
         ) {
             let length = u32::try_from(payload.len()).unwrap();
@@ -468,6 +481,9 @@ mod tests {
             let frames = [
                 Frame::Resize { session, size },
                 Frame::Bound { most: None },
+                Frame::Announce {
+                    device: number.to_string().into_bytes(),
+                },
                 Frame::Signal { session, number },
                 Frame::Exec {
                     session,

@@ -12,7 +12,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::thread::sleep;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use husk_init::archive::program::Halt;
 use husk_init::processes;
-use husk_init::sys::mount;
+use husk_init::sys::mount::Detached;
 
 /// How long it may take until everybody stands, or is back.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -71,7 +71,7 @@ pub fn let_go() {
 /// Everybody else, as long as they stand still.
 struct Halted {
     /// The mount.
-    _tree: OwnedFd,
+    _tree: Detached,
     root: PathBuf,
     group: PathBuf,
     /// Groups of the machine's own that stand only because of us.
@@ -92,8 +92,8 @@ impl Halted {
 
     /// Nobody yet.
     fn mount() -> io::Result<Self> {
-        let tree = mount::mount_apart(c"cgroup2")?;
-        let root = PathBuf::from(format!("/proc/self/fd/{}", tree.as_raw_fd()));
+        let tree = Detached::new(c"cgroup2")?;
+        let root = PathBuf::from(format!("/proc/self/fd/{}", tree.root().as_raw_fd()));
         Ok(Self {
             _tree: tree,
             group: root.join(GROUP),

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod alone;
 mod control;
+mod devices;
 mod halt;
 mod identity;
 mod kmsg;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  poll ─┬─ a child died ────▶ buried; a session's: Exited     the workload's ends the loop
-//!        ├─ a frame came ────▶ Exec, Signal, Resize, Bound
+//!        ├─ a frame came ────▶ Exec, Signal, Resize, Bound, Announce
 //!        └─ a stream flows ──▶ a turn of its relay
 //! ```
 
@@ -17,8 +17,8 @@ use crate::control::{Control, Stop};
 use crate::halt;
 use crate::reap::{Tell, bury_the_dead, end_leftovers};
 use crate::session::{Session, WORKLOAD};
-use crate::tasks;
 use crate::waiting::Waiting;
+use crate::{devices, tasks};
 use husk_init::failure::{At, refused};
 use husk_init::sys::wait::{self, entry, poll};
 
@@ -180,8 +180,10 @@ impl Sessions {
             }
             // A kernel that does not take it keeps what it has.
             Frame::Bound { most } => drop(tasks::bound_again(most)),
+            // Whoever announced it sees whether its driver comes.
+            Frame::Announce { device } => drop(devices::take(&device)),
             _ => {
-                let words = b"sessions take commands, signals, sizes and bounds only";
+                let words = b"sessions take commands, signals, sizes, bounds and devices only";
                 return Err(refused(Stage::Protocol, words).into());
             }
         }

@@ -124,7 +124,8 @@ impl Transport {
         }
     }
 
-    fn is_active(&self) -> bool {
+    /// Whether a driver has the device, and neither of them broke.
+    pub fn is_active(&self) -> bool {
         self.status & reg::DRIVER_OK != 0 && self.status & (reg::NEEDS_RESET | reg::FAILED) == 0
     }
 

@@ -1,14 +1,10 @@
 //! Mounts and roots.
 
-use std::ffi::{CStr, c_int, c_long, c_ulong};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ffi::{CStr, c_int, c_long, c_uint, c_ulong};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-use super::{Result, check};
-
-/// What fsopen(2), fsconfig(2) and fsmount(2) take (linux/mount.h): FSOPEN_CLOEXEC, FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC.
-const CLOEXEC: c_int = 1;
-const CREATE: c_int = 6;
+use super::{Errno, Result, check};
 
 /// `mount(2)`. Without `data` no page of options is copied into the kernel.
 pub fn mount(
@@ -22,25 +18,6 @@ pub fn mount(
     let (source, target, kind) = (source.as_ptr(), target.as_ptr(), kind.as_ptr());
     // SAFETY: the strings are NUL-terminated and outlive the call; `data` may be null.
     check(unsafe { libc::mount(source, target, kind, flags, data.cast()) }).map(drop)
-}
-
-/// Mounts a file system without a disk where no path leads to: it is there as long as the descriptor, and for its owner.
-#[cold]
-pub fn mount_apart(kind: &CStr) -> Result<OwnedFd> {
-    // SAFETY: the name is NUL-terminated and outlives the call.
-    let context = descriptor(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), CLOEXEC) })?;
-    let fd = context.as_raw_fd();
-    let (key, value) = (ptr::null::<u8>(), ptr::null::<u8>());
-    // SAFETY: this command takes neither a key nor a value.
-    check(unsafe { libc::syscall(libc::SYS_fsconfig, fd, CREATE, key, value, 0) })?;
-    // SAFETY: no memory is passed.
-    descriptor(unsafe { libc::syscall(libc::SYS_fsmount, fd, CLOEXEC, 0) })
-}
-
-fn descriptor(made: c_long) -> Result<OwnedFd> {
-    let fd = c_int::try_from(check(made)?).map_err(|_| super::Errno(libc::EBADF))?;
-    // SAFETY: the kernel just made this descriptor, so nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Takes away what is mounted at `target`.
@@ -65,4 +42,61 @@ pub fn chroot(path: &CStr) -> Result<()> {
 pub fn sync() {
     // SAFETY: takes nothing, returns nothing, cannot fail.
     unsafe { libc::sync() }
+}
+
+/// A file system that is mounted nowhere: who has this reaches it, and nobody else (fsopen(2), Linux 5.2).
+#[derive(Debug)]
+pub struct Detached {
+    /// What it is configured by.
+    context: OwnedFd,
+    root: OwnedFd,
+}
+
+/// `FSCONFIG_*` of linux/mount.h.
+const SET_FLAG: c_uint = 0;
+const CREATE: c_uint = 6;
+const RECONFIGURE: c_uint = 7;
+
+/// `FSOPEN_CLOEXEC` and `FSMOUNT_CLOEXEC` of linux/mount.h.
+const CLOEXEC: c_uint = 1;
+
+impl Detached {
+    /// The file system of `kind`, without a disk.
+    #[cold]
+    pub fn new(kind: &CStr) -> Result<Self> {
+        // SAFETY: `kind` is a NUL-terminated string that outlives the call.
+        let context = unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), CLOEXEC) };
+        let context = adopt(context)?;
+        configure(&context, CREATE, None)?;
+        // SAFETY: no memory is passed.
+        let root = unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), CLOEXEC, 0) };
+        let root = adopt(root)?;
+        Ok(Self { context, root })
+    }
+
+    /// Its root directory.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// Whether it may be written to, by whom its other mounts let.
+    pub fn set_read_only(&self, read_only: bool) -> Result<()> {
+        let flag = if read_only { c"ro" } else { c"rw" };
+        configure(&self.context, SET_FLAG, Some(flag))?;
+        configure(&self.context, RECONFIGURE, None)
+    }
+}
+
+fn configure(context: &OwnedFd, command: c_uint, key: Option<&CStr>) -> Result<()> {
+    let (fd, key) = (context.as_raw_fd(), key.map_or(ptr::null(), CStr::as_ptr));
+    let value = ptr::null::<u8>();
+    // SAFETY: the key is null or a NUL-terminated string that outlives the call; these commands take no value.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, fd, command, key, value, 0) }).map(drop)
+}
+
+/// A descriptor that a system call returned.
+fn adopt(fd: c_long) -> Result<OwnedFd> {
+    let fd = c_int::try_from(check(fd)?).map_err(|_| Errno(libc::EBADF))?;
+    // SAFETY: the kernel just made this descriptor, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

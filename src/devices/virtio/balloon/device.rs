@@ -12,11 +12,11 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
 };
-use vm_memory::GuestAddress;
 
-use super::statistics::{self, available};
+use super::pages::{self, PAGE};
+use super::statistics;
 use super::target::Situation;
-use crate::devices::virtio::chain::{Chain, broken, length, total};
+use crate::devices::virtio::chain::{Chain, broken, length};
 use crate::devices::virtio::device::{Active, Cause, Device, Kind};
 use crate::kvm::memory::give_back;
 
@@ -32,27 +32,25 @@ const F_STATS_VQ: u64 = 1 << 1;
 const F_DEFLATE_ON_OOM: u64 = 1 << 2;
 const F_REPORTING: u64 = 1 << 5;
 
-/// Bytes of a page of the balloon's, whatever the guest's pages are (5.5.6).
-const PAGE: u64 = 4096;
-
-/// Bytes of a page's number, and most of them in a request: Linux sends 256.
-const NUMBER: usize = 4;
-const MOST_NUMBERS: usize = 4096;
-
 /// How often the guest is asked.
 const OFTEN: Timespec = Timespec {
     tv_sec: 1,
     tv_nsec: 0,
 };
 
-/// What the process of a machine should hold of the host's memory at most, bytes; it may change.
-pub type Reservation = Arc<AtomicU64>;
+/// What a balloon works towards, bytes; both may change.
+#[derive(Debug)]
+pub struct Sizes {
+    /// Memory of the guest's.
+    pub memory: AtomicU64,
+    /// What the process of its machine should hold of the host's memory at most.
+    pub reservation: AtomicU64,
+}
 
 /// The balloon.
 #[derive(Debug)]
 pub struct Balloon {
-    memory: u64,
-    reservation: Reservation,
+    sizes: Arc<Sizes>,
     active: Option<Active>,
     /// Readable once a second.
     clock: OwnedFd,
@@ -64,12 +62,11 @@ pub struct Balloon {
 }
 
 impl Balloon {
-    /// For a guest of `memory` bytes.
-    pub fn new(memory: u64, reservation: Reservation) -> io::Result<Self> {
+    /// One that works towards `sizes`.
+    pub fn new(sizes: Arc<Sizes>) -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         Ok(Self {
-            memory,
-            reservation,
+            sizes,
             active: None,
             clock: timerfd_create(TimerfdClockId::Monotonic, flags)?,
             asked: None,
@@ -92,10 +89,16 @@ impl Balloon {
         loop {
             while let Some(chain) = active.pop(queue)? {
                 match queue {
-                    INFLATE => self.inflate(&chain, active)?,
-                    DEFLATE => self.deflate(&chain)?,
+                    INFLATE => {
+                        let pages = pages::take(&chain, active)?;
+                        self.inflated = self.inflated.saturating_add(pages);
+                    }
+                    // They are there as soon as they are touched.
+                    DEFLATE => {
+                        self.inflated = self.inflated.saturating_sub(pages::count(&chain)?);
+                    }
                     STATISTICS => {
-                        self.hear(&chain, active)?;
+                        self.decide(&chain, active)?;
                         // Given back when the clock ticks: that asks for the next.
                         if let Some(earlier) = self.asked.replace(chain.head) {
                             active.give_back(queue, earlier, 0)?;
@@ -113,39 +116,16 @@ impl Balloon {
         }
     }
 
-    /// Takes pages: neighbours together.
-    fn inflate(&mut self, chain: &Chain, active: &Active) -> io::Result<()> {
-        let mut numbers = numbers(chain, active)?;
-        self.inflated = self.inflated.saturating_add(numbers.len() as u64);
-        numbers.sort_unstable();
-        let neighbours = numbers.chunk_by(|a, b| a.checked_add(1) == Some(*b));
-        for pages in neighbours {
-            let start = u64::from(pages[0]) * PAGE;
-            // What lies outside of memory is nobody's.
-            let _nobodys = give_back(&active.mem, GuestAddress(start), pages.len() * 4096);
-        }
-        Ok(())
-    }
-
-    /// Gives pages back: they are there as soon as they are touched.
-    fn deflate(&mut self, chain: &Chain) -> io::Result<()> {
-        let count = count(chain)?;
-        self.inflated = self.inflated.saturating_sub(count as u64);
-        Ok(())
-    }
-
     /// Hears what the guest could spare, and decides.
-    fn hear(&mut self, chain: &Chain, active: &Active) -> io::Result<()> {
-        let mut bytes = vec![0; total(&chain.readable).min(statistics::MOST)];
-        chain.read(&active.mem, &mut bytes)?;
-        let Some(available) = available(&bytes) else {
+    fn decide(&mut self, chain: &Chain, active: &Active) -> io::Result<()> {
+        let Some(available) = statistics::hear(chain, active)? else {
             return Ok(());
         };
         let situation = Situation {
-            memory: self.memory,
+            memory: self.sizes.memory.load(Ordering::Relaxed),
             inflated: self.inflated.saturating_mul(PAGE),
             resident: resident()?,
-            reservation: self.reservation.load(Ordering::Relaxed),
+            reservation: self.sizes.reservation.load(Ordering::Relaxed),
             available,
         };
         let target = situation.target() / PAGE;
@@ -179,16 +159,8 @@ impl Device for Balloon {
         F_STATS_VQ | F_DEFLATE_ON_OOM | F_REPORTING
     }
 
-    /// `struct virtio_balloon_config` (5.5.4): num_pages u32, actual u32.
     fn read_config(&self, offset: u64, data: &mut [u8]) {
-        let word = |pages: u64| u32::try_from(pages).unwrap_or(u32::MAX).to_le_bytes();
-        let config = [word(self.target), word(self.inflated)].concat();
-        let from = usize::try_from(offset)
-            .unwrap_or(usize::MAX)
-            .min(config.len());
-        for (byte, value) in data.iter_mut().zip(&config[from..]) {
-            *byte = *value;
-        }
+        pages::read_config((self.target, self.inflated), offset, data);
     }
 
     /// A driver that does without one of the queues would have the others elsewhere (5.5.2).
@@ -198,7 +170,9 @@ impl Device for Balloon {
         }
         self.active = Some(active);
         (self.asked, self.inflated, self.target) = (None, 0, 0);
-        self.tick(OFTEN)
+        self.tick(OFTEN)?;
+        // Linux calls for its first statistics before it is ready.
+        self.serve(STATISTICS)
     }
 
     fn stop(&mut self) -> Option<Active> {
@@ -232,26 +206,6 @@ fn take_free(chain: &Chain, active: &Active) {
     for segment in &chain.writable {
         let _nobodys = give_back(&active.mem, segment.address, length(*segment));
     }
-}
-
-/// How many pages a request names.
-fn count(chain: &Chain) -> io::Result<usize> {
-    let len = total(&chain.readable);
-    match len.is_multiple_of(NUMBER) && len / NUMBER <= MOST_NUMBERS {
-        true => Ok(len / NUMBER),
-        false => Err(broken("no list of pages")),
-    }
-}
-
-/// The pages that a request names.
-fn numbers(chain: &Chain, active: &Active) -> io::Result<Vec<u32>> {
-    let mut bytes = vec![0; count(chain)? * NUMBER];
-    chain.read(&active.mem, &mut bytes)?;
-    let (numbers, _) = bytes.as_chunks::<NUMBER>();
-    Ok(numbers
-        .iter()
-        .map(|number| u32::from_le_bytes(*number))
-        .collect())
 }
 
 /// Bytes of the host's memory that this process holds (proc(5), "statm").

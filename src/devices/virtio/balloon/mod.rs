@@ -6,11 +6,16 @@
 //!  what this process holds, and should hold ──────────────────┴─▶ target ──▶ the guest inflates or deflates
 //! ```
 //!
-//! A page in the balloon, or reported, reads as zeros, or as what the kernel's file has there, until it is written
+//! A bound of the guest's memory is another device ([`Limit`]): out of that one nothing comes by itself.
+//!
+//! A page in a balloon, or reported, reads as zeros, or as what the kernel's file has there, until it is written
 //! again: the guest's kernel expects nothing of it.
 
 mod device;
+mod limit;
+mod pages;
 mod statistics;
 mod target;
 
-pub use device::{Balloon, Reservation};
+pub use device::{Balloon, Sizes};
+pub use limit::{Dial, Limit, Standing};

@@ -4,17 +4,28 @@
 //! │ tag u16 │ value u64 │ tag u16 │ value u64 │ …
 //! ```
 
+use std::io;
+
+use crate::devices::virtio::chain::{Chain, total};
+use crate::devices::virtio::device::Active;
+
 /// Bytes of a tag and its value.
 const ENTRY: usize = 10;
 
 /// Most bytes that are read: more tags than there are.
-pub const MOST: usize = 64 * ENTRY;
+const MOST: usize = 64 * ENTRY;
 
 /// VIRTIO_BALLOON_S_AVAIL: bytes that could be used without pushing the guest to swap.
 const AVAILABLE: u16 = 6;
 
-/// Bytes that the guest could use; `None` where it does not say.
-pub fn available(bytes: &[u8]) -> Option<u64> {
+/// Bytes that the guest could use, as a request says; `None` where it does not.
+pub fn hear(chain: &Chain, active: &Active) -> io::Result<Option<u64>> {
+    let mut bytes = vec![0; total(&chain.readable).min(MOST)];
+    chain.read(&active.mem, &mut bytes)?;
+    Ok(available(&bytes))
+}
+
+fn available(bytes: &[u8]) -> Option<u64> {
     let (entries, _) = bytes.as_chunks::<ENTRY>();
     entries.iter().find_map(|entry| {
         let [t0, t1, value @ ..] = *entry;

@@ -6,7 +6,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::driver::{BUFFERS, Driver, readable, writable};
-use crate::devices::virtio::balloon::{Balloon, Reservation};
+use super::limit::limit;
+use crate::devices::virtio::balloon::{Balloon, Sizes, Standing};
 use crate::devices::virtio::registers as reg;
 use crate::kvm::bus::BusDevice;
 
@@ -22,14 +23,17 @@ const LIST: u64 = BUFFERS;
 const PAGES: u64 = 0x20_0000;
 const PAGE: u64 = 4096;
 
-fn balloon() -> (Driver, Reservation) {
-    let reservation: Reservation = Arc::new(AtomicU64::new(1 << 40));
-    let device = Balloon::new(1 << 30, Arc::clone(&reservation)).unwrap();
-    (Driver::new(device), reservation)
+fn balloon() -> (Driver, Arc<Sizes>) {
+    let sizes = Arc::new(Sizes {
+        memory: AtomicU64::new(1 << 30),
+        reservation: AtomicU64::new(1 << 40),
+    });
+    let device = Balloon::new(Arc::clone(&sizes)).unwrap();
+    (Driver::new(device), sizes)
 }
 
-/// A driver that takes these features and no others.
-fn accept(driver: &mut Driver, features: u32) {
+/// A driver that takes these features and no others, and has its queues ready.
+fn prepare(driver: &mut Driver, features: u32) {
     driver.write(reg::STATUS, 1);
     driver.write(reg::STATUS, 3);
     driver.write(reg::DRIVER_FEATURES_SEL, 0);
@@ -38,15 +42,19 @@ fn accept(driver: &mut Driver, features: u32) {
     driver.write(reg::DRIVER_FEATURES, 1);
     driver.write(reg::STATUS, 11);
     driver.set_up_queues();
+}
+
+pub fn accept(driver: &mut Driver, features: u32) {
+    prepare(driver, features);
     driver.write(reg::STATUS, 15);
 }
 
-fn ready() -> (Driver, Reservation) {
-    let (mut driver, reservation) = balloon();
+fn ready() -> (Driver, Arc<Sizes>) {
+    let (mut driver, sizes) = balloon();
     accept(&mut driver, STATS);
     assert_eq!(driver.read(reg::STATUS), 15);
     driver.put(PAGES, &[7; 16 * 4096]);
-    (driver, reservation)
+    (driver, sizes)
 }
 
 fn byte(driver: &Driver, page: u64) -> u8 {
@@ -54,7 +62,7 @@ fn byte(driver: &Driver, page: u64) -> u8 {
 }
 
 /// Names pages by their numbers from [`PAGES`] on.
-fn name(driver: &mut Driver, queue: usize, pages: &[u32]) {
+pub fn name(driver: &mut Driver, queue: usize, pages: &[u32]) {
     let first = u32::try_from(PAGES / PAGE).unwrap();
     let numbers = pages.iter().map(|page| first.wrapping_add(*page));
     let bytes: Vec<u8> = numbers.flat_map(u32::to_le_bytes).collect();
@@ -64,7 +72,8 @@ fn name(driver: &mut Driver, queue: usize, pages: &[u32]) {
     driver.notify(queue);
 }
 
-fn config(driver: &mut Driver) -> (u32, u32) {
+/// Pages that are to be in it, and that are.
+pub fn config(driver: &mut Driver) -> (u32, u32) {
     let mut config = [0xff; 8];
     driver.transport.read(reg::CONFIG, &mut config);
     let word = |at: usize| u32::from_le_bytes(config[at..at + 4].try_into().unwrap());
@@ -72,11 +81,29 @@ fn config(driver: &mut Driver) -> (u32, u32) {
 }
 
 /// Says that so many MiB are available.
-fn say(driver: &mut Driver, mib: u64) {
+pub fn say(driver: &mut Driver, mib: u64) {
     let bytes = [&6u16.to_le_bytes()[..], &(mib << 20).to_le_bytes()].concat();
     driver.put(LIST, &bytes);
     driver.offer(STATISTICS, 0, &[readable(LIST, 10)]);
     driver.notify(STATISTICS);
+}
+
+#[test]
+fn what_a_driver_says_before_it_is_ready_is_heard() {
+    let (mut driver, sizes) = balloon();
+    sizes.reservation.store(0, Ordering::Relaxed);
+    prepare(&mut driver, STATS);
+    say(&mut driver, 900);
+    assert_eq!(config(&mut driver).0, 0);
+    driver.write(reg::STATUS, 15);
+    assert!(config(&mut driver).0 > 0);
+    let (mut driver, dial) = limit();
+    dial.want(4096);
+    prepare(&mut driver, 1 << 1);
+    say(&mut driver, 900);
+    assert_eq!(dial.look(), Standing::Unheard);
+    driver.write(reg::STATUS, 15);
+    assert_eq!(config(&mut driver).0, 1);
 }
 
 #[test]
@@ -141,7 +168,7 @@ fn a_driver_that_wants_half_of_it_gets_nothing() {
 
 #[test]
 fn the_guest_is_asked_again_and_pressed_as_far_as_it_can_spare() {
-    let (mut driver, reservation) = ready();
+    let (mut driver, sizes) = ready();
     say(&mut driver, 900);
     assert_eq!(
         config(&mut driver).0,
@@ -167,7 +194,7 @@ fn the_guest_is_asked_again_and_pressed_as_far_as_it_can_spare() {
         }
     }
     while driver.interrupted() {}
-    reservation.store(0, Ordering::Relaxed);
+    sizes.reservation.store(0, Ordering::Relaxed);
     say(&mut driver, 900);
     let pressed = config(&mut driver).0;
     assert!(pressed > 0 && driver.interrupted());

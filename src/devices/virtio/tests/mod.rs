@@ -7,6 +7,7 @@ mod driver;
 mod fs;
 mod fuse;
 mod hostile;
+mod limit;
 mod mmio;
 mod net;
 mod pace;
