@@ -215,7 +215,6 @@ fn run_container(
     mut tell: impl FnMut(&Missing),
 ) -> Result<Outcome, Error> {
     let mut timeline = Timeline::start();
-    let checks_health = request.health.command.is_some();
     let outside = network::Outside::prepare(reference, &request)?;
     // First, while there is one thread; an ordinary user needs it to unpack the image, too.
     let mut entered = container::enter()?;
@@ -255,12 +254,6 @@ fn run_container(
         job: build_job(&spec, None)?,
         timeout: spec.timeout,
     };
-    if spec.health.is_some() && wanted.runtime != OciRuntime::Embedded {
-        let text = "health is checked in husk's own containers only: leave --oci-runtime away";
-        let text = text.to_owned();
-        let asked = checks_health;
-        note(Missing { text, asked });
-    }
     let unkept = unpacked.shortfall.sentences();
     unkept.for_each(|text| note(Missing { text, asked: false }));
     let (stdio, watch) = life.open(&spec)?;

@@ -9,13 +9,15 @@ use std::io;
 use std::path::Path;
 
 use husk_init::job::{Limit, PROBE_PATH, Process};
-use husk_init::workload::UMASK;
+use husk_init::user::User;
+use husk_init::workload::{Program, UMASK};
 use rustix::thread::CapabilitySet;
 use serde_json::{Value, json};
 
 use super::adjust::PERIOD;
 use super::cgroups::{self, Cgroups, Kind};
 use super::root::Prepared;
+use super::tenant::Terms;
 use crate::spec::{ContainerSpec, limit_name};
 
 /// What a container may ask of the kernel: docker's default.
@@ -82,36 +84,18 @@ pub fn build(
     limits: &[Limit],
     around: Surroundings,
 ) -> Value {
-    let process = &spec.job.process;
+    let terms = Terms {
+        capabilities: bounding(around).bits(),
+        ids: around.ids,
+    };
+    let first = (&prepared.user, &prepared.program);
     let cgroup = (around.cgroups.kind != Kind::Absent).then(|| cgroups::path(&spec.id));
-    // Who has one id may not name groups at all (user_namespaces(7), "setgroups").
-    let groups = prepared
-        .user
-        .groups
-        .iter()
-        .filter(|gid| around.ids > 1 && **gid < around.ids);
-    let groups: Vec<_> = groups.collect();
     let namespaces = ["pid", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({"type": kind}));
     json!({
         "ociVersion": "1.0.2",
         "hostname": text(&spec.job.hostname),
         "root": {"path": root, "readonly": spec.job.read_only},
-        "process": {
-            "terminal": process.terminal.is_some(),
-            "consoleSize": process.terminal.map(|size| json!({"height": size.rows, "width": size.columns})),
-            "user": {
-                "uid": prepared.user.uid,
-                "gid": prepared.user.gid,
-                "additionalGids": groups,
-                "umask": UMASK,
-            },
-            "args": texts(&process.argv),
-            "env": prepared.program.env.iter().map(|pair| text(pair.as_bytes())).collect::<Vec<_>>(),
-            "cwd": text(&process.cwd),
-            "capabilities": capabilities(prepared.user.uid, around),
-            "rlimits": limits.iter().map(limit).collect::<Vec<_>>(),
-            "noNewPrivileges": true,
-        },
+        "process": process(&spec.job.process, first, limits, terms),
         "mounts": mounts(spec, around),
         "linux": {
             "namespaces": namespaces,
@@ -121,6 +105,36 @@ pub fn build(
             "readonlyPaths": read_only(around.cgroups.kind),
             "rootfsPropagation": "private",
         },
+    })
+}
+
+/// One of its processes, run by this user.
+pub fn process(
+    process: &Process,
+    (user, program): (&User, &Program),
+    limits: &[Limit],
+    terms: Terms,
+) -> Value {
+    // Who has one id may not name groups at all (user_namespaces(7), "setgroups").
+    let groups = user.groups.iter();
+    let groups: Vec<_> = groups
+        .filter(|gid| terms.ids > 1 && **gid < terms.ids)
+        .collect();
+    json!({
+        "terminal": process.terminal.is_some(),
+        "consoleSize": process.terminal.map(|size| json!({"height": size.rows, "width": size.columns})),
+        "user": {
+            "uid": user.uid,
+            "gid": user.gid,
+            "additionalGids": groups,
+            "umask": UMASK,
+        },
+        "args": texts(&process.argv),
+        "env": program.env.iter().map(|pair| text(pair.as_bytes())).collect::<Vec<_>>(),
+        "cwd": text(&process.cwd),
+        "capabilities": capabilities(user.uid, CapabilitySet::from_bits_retain(terms.capabilities)),
+        "rlimits": limits.iter().map(limit).collect::<Vec<_>>(),
+        "noNewPrivileges": true,
     })
 }
 
@@ -138,8 +152,7 @@ pub fn write(bundle: &Path, config: &Value) -> io::Result<()> {
 }
 
 /// Only root has any at once; everybody else could gain them, as far as the file system lets them.
-fn capabilities(uid: u32, around: Surroundings) -> Value {
-    let bounding = bounding(around);
+fn capabilities(uid: u32, bounding: CapabilitySet) -> Value {
     let all = CAPABILITIES.into_iter();
     let all: Vec<_> = all
         .filter_map(|(name, one)| bounding.contains(one).then_some(name))

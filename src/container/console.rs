@@ -74,6 +74,11 @@ impl Console {
         self.types.then(|| Raw::enter(&io::stdin()).ok()).flatten()
     }
 
+    /// The end of who shows it.
+    pub fn into_master(self) -> OwnedFd {
+        self.master
+    }
+
     /// Another handle of it.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {

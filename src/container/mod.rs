@@ -7,7 +7,7 @@
 //!     ├── leash ─────▶ kills the container when husk dies, and whoever is making it
 //!     ├── create ────▶ the OCI runtime: PID, IPC, UTS, cgroup, mount namespaces, masks, limits
 //!     ├── start ─────▶ capabilities dropped, system calls filtered, exec
-//!     ├── sessions ──▶ more commands, each sent in by a tenant: the same namespaces, filter, limits
+//!     ├── sessions ──▶ more commands, each sent in by a tenant, or by the runtime: the same namespaces, filter, limits
 //!     └── wait ──────▶ signals, --timeout, Exit
 //! ```
 //!
@@ -27,6 +27,7 @@ mod enter;
 mod error;
 mod far_end;
 mod freezer;
+mod hired;
 mod inside;
 mod interface;
 mod joint;

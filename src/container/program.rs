@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::{getpid, set_child_subreaper};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::create::Bundle;
@@ -14,14 +15,28 @@ use super::error::Error;
 use crate::spec::sentence::printable;
 
 /// A container that such a program made, and that waits for the order to start.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Program {
     runtime: PathBuf,
     state: PathBuf,
-    log: PathBuf,
+    /// Where it was made.
+    pub bundle: PathBuf,
+    /// Where the runtime says why it cannot.
+    pub log: PathBuf,
     id: String,
     /// Its first process.
     pub pid: i32,
+}
+
+/// What a runtime is told of one more command.
+#[derive(Debug)]
+pub struct Hired<'a> {
+    /// The file with OCI's `process`.
+    pub process: &'a Path,
+    /// The file for its number.
+    pub pid_file: &'a Path,
+    /// Where its terminal is to be sent, if it gets one.
+    pub console: Option<&'a Path>,
 }
 
 impl Program {
@@ -36,6 +51,7 @@ impl Program {
         let mut made = Self {
             runtime: runtime.to_owned(),
             state: bundle.state.to_owned(),
+            bundle: bundle.path.to_owned(),
             log: bundle.path.join("log"),
             id: bundle.id.to_owned(),
             pid: 0,
@@ -50,11 +66,7 @@ impl Program {
         }
         create.stdin(stdin).stdout(stdout).stderr(stderr);
         made.obey(create, "create")?;
-        let pid = fs::read_to_string(&pid_file).map_err(Error::Process)?;
-        made.pid = pid
-            .trim()
-            .parse()
-            .map_err(|_| made.failed("create", "it names no process"))?;
+        made.pid = made.read_pid(&pid_file, "create")?;
         Ok(made)
     }
 
@@ -66,6 +78,28 @@ impl Program {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         self.obey(start, "start")
+    }
+
+    /// Has the runtime run one more command in it, with `streams` as its standard ones; its process, a child of ours.
+    pub fn exec(&self, hired: &Hired<'_>, streams: [OwnedFd; 3]) -> Result<i32, Error> {
+        const VERB: &str = "run a command in";
+        set_child_subreaper(Some(getpid())).map_err(|errno| Error::Process(errno.into()))?;
+        let [stdin, stdout, stderr] = streams.map(Stdio::from);
+        let mut exec = self.command("exec");
+        exec.arg("--detach").arg("--process").arg(hired.process);
+        exec.arg("--pid-file").arg(hired.pid_file);
+        if let Some(console) = hired.console {
+            exec.arg("--console-socket").arg(console);
+        }
+        exec.stdin(stdin).stdout(stdout).stderr(stderr);
+        self.obey(exec, VERB)?;
+        self.read_pid(hired.pid_file, VERB)
+    }
+
+    fn read_pid(&self, file: &Path, verb: &'static str) -> Result<i32, Error> {
+        let pid = fs::read_to_string(file).map_err(Error::Process)?;
+        let pid = pid.trim().parse();
+        pid.map_err(|_| self.failed(verb, "it names no process"))
     }
 
     /// Has the runtime forget it.

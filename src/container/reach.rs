@@ -17,7 +17,7 @@ use super::inside::archive;
 use super::running::Init;
 use super::sessions::Sessions;
 use crate::sessions::{Answer, SessionId, Stdio};
-use crate::spec::{Change, OciRuntime, Signal};
+use crate::spec::{Change, Signal};
 use crate::sys::lock::lock;
 
 /// Why a container stands still.
@@ -37,8 +37,6 @@ pub struct Reach {
     pub(super) init: Init,
     /// Where it was made.
     pub(super) workspace: PathBuf,
-    /// Who made it.
-    pub(super) runtime: OciRuntime,
     /// The commands beside its workload, if it can have some.
     pub(super) sessions: Option<Arc<Sessions>>,
     pub(super) freezer: Option<Freezer>,
@@ -134,14 +132,9 @@ impl Reach {
         stdio: Stdio,
         answers: Sender<Answer>,
     ) -> Result<SessionId, String> {
-        match (&self.sessions, &self.runtime) {
-            (Some(sessions), _) => Ok(sessions.exec(process, stdio, answers)),
-            (None, OciRuntime::Program(runtime)) => Err(format!(
-                "keeps a container that `{}` made, and husk runs more commands in its own only: \
-                 leave --oci-runtime away",
-                runtime.display()
-            )),
-            (None, OciRuntime::Embedded) => Err(
+        match &self.sessions {
+            Some(sessions) => Ok(sessions.exec(process, stdio, answers)),
+            None => Err(
                 "cannot hide husk's file from its container, and runs no more commands there: \
                  that takes Linux 5.12"
                     .to_owned(),

@@ -201,7 +201,7 @@ fn prepare(job: &Job, shares: &Trees, probe: bool) -> Result<Prepared, Failure> 
 }
 
 /// A command that is not there, or is none, is told before a container is made for it.
-fn look_for(program: &Program, argv: &[Vec<u8>]) -> Result<(), Failure> {
+pub(super) fn look_for(program: &Program, argv: &[Vec<u8>]) -> Result<(), Failure> {
     let mut errno = libc::ENOENT;
     for file in &program.files {
         let Ok(found) = sys::file::stat(file) else {

@@ -29,7 +29,7 @@ use husk_init::job::{Process, Size};
 use husk_init::sys::spawn::{self, Confine, Plan};
 use husk_init::sys::{self, Errno, mount, terminal};
 use husk_init::user::{self, User};
-use husk_init::workload::Program;
+use husk_init::workload;
 use rustix::fs::{MemfdFlags, Mode, fstatfs, memfd_create};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
 use rustix::thread::{
@@ -40,6 +40,8 @@ use rustix::thread::{
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
+use super::hired;
+use super::program::Program;
 use super::running::Init;
 use super::seccomp;
 use super::streams::give;
@@ -68,6 +70,15 @@ pub struct Terms {
     pub ids: u32,
 }
 
+impl Terms {
+    /// Whether there is this user.
+    pub fn allow(self, user: &User) -> Result<(), Error> {
+        let mut ids = [user.uid, user.gid].into_iter();
+        ids.find(|id| *id >= self.ids)
+            .map_or(Ok(()), |id| Err(Error::NoSuchId { id }))
+    }
+}
+
 /// The way into a container.
 #[derive(Debug)]
 pub struct Door {
@@ -75,10 +86,19 @@ pub struct Door {
     pub init: Init,
     /// husk's program, as it may be seen there.
     pub program: OwnedFd,
-    /// The `cgroup.procs` of its control groups.
-    pub cgroups: Vec<OwnedFd>,
+    /// How it is entered.
+    pub way: Way,
     /// What holds there.
     pub terms: Terms,
+}
+
+/// How a command gets into a container.
+#[derive(Debug)]
+pub enum Way {
+    /// Through its namespaces, into these control groups (their `cgroup.procs`).
+    Namespaces(Vec<OwnedFd>),
+    /// By the runtime that made it ([`super::hired`]).
+    Runtime(Program),
 }
 
 /// The first message; the files with it are the container's first process, what is to run as a frame, the
@@ -87,6 +107,7 @@ pub struct Door {
 struct Order {
     terms: Terms,
     cgroups: usize,
+    made: Option<Program>,
 }
 
 /// What a tenant says.
@@ -138,13 +159,18 @@ impl Tenant {
         let mut paper = File::from(memfd_create("exec", MemfdFlags::CLOEXEC)?);
         exec.send(&mut paper)?;
         paper.rewind()?;
+        let (cgroups, made) = match &door.way {
+            Way::Namespaces(cgroups) => (&cgroups[..], None),
+            Way::Runtime(made) => (&[][..], Some(made.clone())),
+        };
         let order = Order {
             terms: door.terms,
-            cgroups: door.cgroups.len(),
+            cgroups: cgroups.len(),
+            made,
         };
         let files: Vec<_> = [door.init.pidfd.as_fd(), paper.as_fd()]
             .into_iter()
-            .chain(door.cgroups.iter().map(AsFd::as_fd))
+            .chain(cgroups.iter().map(AsFd::as_fd))
             .chain(streams.iter().map(AsFd::as_fd))
             .collect();
         self.line.send(&serde_json::to_vec(&order)?, &files)
@@ -183,7 +209,7 @@ pub fn serve() -> ExitCode {
 }
 
 /// Why it does not begin.
-enum Ending {
+pub enum Ending {
     Failed(Failure),
     Refused(String),
 }
@@ -191,6 +217,12 @@ enum Ending {
 impl From<Failure> for Ending {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
+    }
+}
+
+impl From<Error> for Ending {
+    fn from(error: Error) -> Self {
+        Self::Refused(sentence(&error))
     }
 }
 
@@ -223,12 +255,17 @@ fn say(line: &Seqpacket, word: &Word, files: &[BorrowedFd<'_>]) {
 }
 
 /// What came with the order.
-struct Ordered {
-    terms: Terms,
-    process: Process,
-    init: OwnedFd,
+pub struct Ordered {
+    /// On what terms.
+    pub terms: Terms,
+    /// What is to run.
+    pub process: Process,
+    /// The container's first process.
+    pub init: OwnedFd,
+    made: Option<Program>,
     cgroups: Vec<OwnedFd>,
-    streams: Vec<OwnedFd>,
+    /// The streams of a process without a terminal.
+    pub streams: Vec<OwnedFd>,
 }
 
 fn take_order(line: &Seqpacket) -> io::Result<Ordered> {
@@ -246,6 +283,7 @@ fn take_order(line: &Seqpacket) -> io::Result<Ordered> {
         terms: order.terms,
         process: *process,
         init,
+        made: order.made,
         cgroups,
         streams: files.collect(),
     })
@@ -253,19 +291,22 @@ fn take_order(line: &Seqpacket) -> io::Result<Ordered> {
 
 fn live(line: &Seqpacket) -> Result<(), Ending> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let mut ordered = take_order(line)?;
+    if let Some(made) = ordered.made.take() {
+        return hired::live(line, made, ordered);
+    }
     let Ordered {
         terms,
         process,
         init,
         cgroups,
         streams,
-    } = take_order(line)?;
+        ..
+    } = ordered;
     enter(init)?;
     let user = user::resolve(&process.user)?;
-    if let Some(id) = [user.uid, user.gid].into_iter().find(|id| *id >= terms.ids) {
-        return Err(Ending::Refused(sentence(&Error::NoSuchId { id })));
-    }
-    let program = Program::new(&process, &user)?;
+    terms.allow(&user)?;
+    let program = workload::Program::new(&process, &user)?;
     make_directory(&process.cwd).at(Stage::Workdir, &process.cwd)?;
     let cwd = sys::string(&process.cwd).and_then(|cwd| mount::chdir(&cwd));
     cwd.at(Stage::Workdir, &process.cwd)?;
@@ -294,6 +335,12 @@ fn live(line: &Seqpacket) -> Result<(), Ending> {
     // Where it ends shall be seen at the other ends.
     drop((streams, cgroups));
     let command = Init::of(pid)?;
+    announce(line, &command, master);
+    wait_for_end(line, &command)
+}
+
+/// Says that it has started, and whose terminal it shows.
+pub fn announce(line: &Seqpacket, command: &Init, master: Option<OwnedFd>) {
     let started = Word::Frame(Frame::Started { session: 0 });
     let files: Vec<_> = [
         Some(command.pidfd.as_fd()),
@@ -303,7 +350,10 @@ fn live(line: &Seqpacket) -> Result<(), Ending> {
     .flatten()
     .collect();
     say(line, &started, &files);
-    drop(master);
+}
+
+/// Waits for its end, and says how it was.
+pub fn wait_for_end(line: &Seqpacket, command: &Init) -> Result<(), Ending> {
     let exit = command.bury()?;
     say(line, &Word::Frame(Frame::Exited { session: 0, exit }), &[]);
     Ok(())

@@ -1,5 +1,6 @@
 //! One run behind the wall of namespaces: root, create, leash, start, wait.
 
+use std::fs::File;
 use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
@@ -26,7 +27,7 @@ use super::running::{Init, Leads, Signals, follow};
 use super::seccomp;
 use super::sessions::Sessions;
 use super::streams::{Relay, Streams, carry};
-use super::tenant::{Door, Terms};
+use super::tenant::{Door, Terms, Way};
 use crate::spec::{ContainerSpec, Ending, Missing, OciRuntime, limit_name};
 use crate::sys::limits::hard_limit;
 use crate::timeline::{Phase, Timeline};
@@ -170,22 +171,29 @@ fn make<'a>(
 }
 
 impl Leashed<'_> {
-    /// The commands beside the workload, which need husk's own `program`; none where it cannot have any.
+    /// The commands beside the workload. In husk's own container they need husk's `program` as it may be seen there: none where
+    /// there is no such thing.
     fn sessions(
         &self,
         program: Option<OwnedFd>,
         terms: Terms,
         limits: Vec<Limit>,
     ) -> io::Result<Option<Arc<Sessions>>> {
-        // What another runtime made may be more, or less, than namespaces.
-        let program = program.filter(|_| self.spec.runtime == OciRuntime::Embedded);
-        let Some(program) = program else {
-            return Ok(None);
+        let (program, way) = match (&self.created, program) {
+            // What another runtime made may be more, or less, than namespaces; husk's program is not seen there.
+            (Created::Program(made), _) => {
+                let program = File::open("/proc/self/exe")?.into();
+                (program, Way::Runtime(made.clone()))
+            }
+            (Created::Embedded(_), Some(program)) => {
+                (program, Way::Namespaces(cgroups::doors(&self.spec.id)?))
+            }
+            (Created::Embedded(_), None) => return Ok(None),
         };
         let door = Door {
             init: self.init.try_clone()?,
             program,
-            cgroups: cgroups::doors(&self.spec.id)?,
+            way,
             terms,
         };
         Ok(Some(Arc::new(Sessions::new(door, limits))))
@@ -195,7 +203,6 @@ impl Leashed<'_> {
         let console = self.console.as_ref().map(Console::try_clone);
         Ok(Reach {
             init: self.init.try_clone()?,
-            runtime: self.spec.runtime.clone(),
             sessions,
             workspace: self.spec.workspace.clone(),
             freezer: Freezer::of(&self.spec.id, self.kind),
