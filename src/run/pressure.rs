@@ -16,7 +16,7 @@ const MIB: u64 = 1 << 20;
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// How long it may be at a standstill, on its way to a size.
-const STANDSTILL: Duration = Duration::from_secs(10);
+const STANDSTILL: Duration = Duration::from_secs(20);
 
 /// How long it may take in all, and for each MiB besides: a software KVM needs a quarter of that.
 const WAY: Duration = Duration::from_secs(60);
@@ -26,12 +26,12 @@ const MIB_OF_WAY: Duration = Duration::from_secs(1);
 const OFTEN: Duration = Duration::from_millis(20);
 
 impl Guest {
-    /// Has so many bytes of memory, and gives back beyond so many; what is not spoken of stays. How much memory it had before.
+    /// Has so many bytes of memory, and gives back beyond so many; what is not spoken of stays.
     pub(super) fn press(
         &self,
         memory: Option<u64>,
         reservation: Option<u64>,
-    ) -> Result<u64, String> {
+    ) -> Result<(), String> {
         let before = *lock(&self.bounded);
         if let Some(bytes) = memory.filter(|bytes| *bytes != before) {
             self.bound(bytes, before)
@@ -48,11 +48,11 @@ impl Guest {
                 .map_err(|why| format!("--memory-reservation: {why}"))
                 .inspect_err(|_| self.release(before))?;
         }
-        Ok(before)
+        Ok(())
     }
 
     /// Has so many bytes of memory again, without waiting for it: what it is told, it does in its own time.
-    pub(super) fn release(&self, bytes: u64) {
+    fn release(&self, bytes: u64) {
         *lock(&self.bounded) = bytes;
         let tuning = Tuning {
             memory: Some(bytes),

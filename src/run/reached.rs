@@ -130,19 +130,17 @@ impl Reached {
     /// Has it as `change` says; else why not, and what helps, as a sentence. Nothing is changed of a machine that cannot
     /// have all of it.
     pub fn adjust(&self, change: &Change) -> Result<(), String> {
-        let mut release = None;
         if let Self::Machine(guest) = self {
             guest.allows(change)?;
-            let before = guest.press(change.memory, change.reservation)?;
-            release = Some(move || guest.release(before));
         }
         let list = change.cpuset.as_ref().map(affinity::go);
-        let processors = list.transpose().map_err(|error| {
-            release.into_iter().for_each(|release| release());
-            sentence(&error)
-        })?;
+        let processors = list.transpose().map_err(|error| sentence(&error))?;
         match self {
-            Self::Machine(guest) => guest.adjust(change)?,
+            Self::Machine(guest) => {
+                // First, because it is what may not be had: what a guest got back may not be taken again.
+                guest.press(change.memory, change.reservation)?;
+                guest.adjust(change)?;
+            }
             Self::Container(reach) => reach.adjust(change)?,
         }
         if let Some(processors) = processors {

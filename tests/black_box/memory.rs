@@ -76,43 +76,48 @@ fn refused(said: &Said, words: &[&str]) {
 #[test]
 fn memory_of_a_machine_that_runs_is_lowered_and_raised_again() {
     let husk = Husk::fresh();
-    start(&husk, &["-m", "96m"]);
+    start(&husk, &["-m", "72m"]);
     let update = |size: &str| husk.say(&["update", "-m", size, "one"]);
     let kept = || well(husk.say(&["inspect", "-f", "{{.HostConfig.Memory}}", "one"]));
     let all = total(&husk);
-    let (_, full) = fill(&husk, 24);
+    let (_, full) = fill(&husk, 16);
     // More than it booted with, and less than it could do with: nothing is changed.
-    refused(&update("97m"), &["booted with 96 MiB", "husk stop"]);
+    refused(&update("73m"), &["booted with 72 MiB", "husk stop"]);
     refused(
-        &update("24m"),
-        &["runs in it needs", "of its 96 MiB", "husk stop"],
+        &update("20m"),
+        &["runs in it needs", "of its 72 MiB", "husk stop"],
     );
-    assert_eq!((total(&husk), kept()), (all, format!("{}\n", 96 << 20)));
+    assert_eq!((total(&husk), kept()), (all, format!("{}\n", 72 << 20)));
     well(husk.say(&["pause", "one"]));
     refused(&update("48m"), &["paused"]);
     well(husk.say(&["unpause", "one"]));
     // Less: its programs see it, and the host has it.
     assert_eq!(well(update("48m")), "one\n");
-    assert_eq!(total(&husk), all - (48 << 10));
-    assert!(held(&husk) < full - 12, "{} of {full}", held(&husk));
+    assert_eq!(total(&husk), all - (24 << 10));
+    assert!(held(&husk) < full - 8, "{} of {full}", held(&husk));
     assert_eq!(kept(), format!("{}\n", 48 << 20));
     let stats = husk.say(&["stats", "--no-stream", "--format", "{{.MemUsage}}", "one"]);
     assert!(well(stats).ends_with("/ 48 MiB\n"));
+    // What cannot be is told before memory is given that may not be had again.
+    let words = ["--cpuset-cpus", "4095", "-m", "70m"];
+    let said = husk.say(&[&["update"], &words[..], &["one"]].concat());
+    refused(&said, &["CPU 4095"]);
+    assert_eq!(total(&husk), all - (24 << 10));
     // It is a bound: who wants more is killed, and nobody else.
-    let buffer = "dd if=/dev/zero of=/dev/null bs=40M count=1 2>/dev/null && echo had it";
+    let buffer = "dd if=/dev/zero of=/dev/null bs=36M count=1 2>/dev/null && echo had it";
     let said = does(&husk, buffer);
     assert_eq!((said.status != 0, said.out()), (true, String::new()));
-    assert_eq!(total(&husk), all - (48 << 10));
+    assert_eq!(total(&husk), all - (24 << 10));
     // As much as before.
-    well(update("96m"));
+    well(update("72m"));
     assert_eq!(total(&husk), all);
     assert_eq!(well(does(&husk, buffer)), "had it\n");
     // What it has when it is started again is what it had last.
-    well(update("80m"));
+    well(update("64m"));
     well(husk.say(&["restart", "-t", "0", "one"]));
     let less = total(&husk);
-    assert!(less < all - (15 << 10), "{less} of {all}");
-    refused(&update("96m"), &["booted with 80 MiB"]);
+    assert!(less < all - (7 << 10), "{less} of {all}");
+    refused(&update("72m"), &["booted with 64 MiB"]);
     well(husk.say(&["rm", "-f", "one"]));
 }
 
