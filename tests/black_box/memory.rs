@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::background::well;
-use crate::husk::{Husk, Said, WALLS, Wall, kvm_is_hardware};
+use crate::husk::{Husk, Said, WALLS, Wall, kvm_is_hardware, skip};
 
 /// MiB that the process of the machine holds, as the host counts them.
 fn held(husk: &Husk) -> u64 {
@@ -105,13 +105,19 @@ fn memory_of_a_machine_that_runs_is_lowered_and_raised_again() {
     assert_eq!(total(&husk), all - (24 << 10));
     // It is a bound: who wants more is killed, and nobody else.
     let buffer = "dd if=/dev/zero of=/dev/null bs=36M count=1 2>/dev/null && echo had it";
-    let said = does(&husk, buffer);
-    assert_eq!((said.status != 0, said.out()), (true, String::new()));
-    assert_eq!(total(&husk), all - (24 << 10));
+    if kvm_is_hardware() {
+        let said = does(&husk, buffer);
+        assert_eq!((said.status != 0, said.out()), (true, String::new()));
+        assert_eq!(total(&husk), all - (24 << 10));
+    } else {
+        skip("who wants more than the bound is killed: 18000 page faults of an interpreted kernel");
+    }
     // As much as before.
     well(update("72m"));
     assert_eq!(total(&husk), all);
-    assert_eq!(well(does(&husk, buffer)), "had it\n");
+    if kvm_is_hardware() {
+        assert_eq!(well(does(&husk, buffer)), "had it\n");
+    }
     // What it has when it is started again is what it had last.
     well(update("64m"));
     well(husk.say(&["restart", "-t", "0", "one"]));
