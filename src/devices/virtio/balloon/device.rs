@@ -13,7 +13,7 @@ use rustix::time::{
     timerfd_settime,
 };
 
-use super::pages::{self, PAGE};
+use super::pages::{self, DEFLATE, F_STATS_VQ, INFLATE, PAGE, STATISTICS};
 use super::statistics;
 use super::target::Situation;
 use crate::devices::virtio::chain::{Chain, broken, length};
@@ -22,13 +22,9 @@ use crate::kvm::memory::give_back;
 
 /// The queues, in the order that they have where all of these features are accepted (5.5.2).
 const QUEUES: [u16; 4] = [128, 128, 16, 128];
-const INFLATE: usize = 0;
-const DEFLATE: usize = 1;
-const STATISTICS: usize = 2;
 const REPORTING: usize = 3;
 
 /// Feature bits (5.5.3).
-const F_STATS_VQ: u64 = 1 << 1;
 const F_DEFLATE_ON_OOM: u64 = 1 << 2;
 const F_REPORTING: u64 = 1 << 5;
 
@@ -80,40 +76,28 @@ impl Balloon {
         let Some(mut active) = self.active.take() else {
             return Ok(());
         };
-        let served = self.serve_all(queue, &mut active);
+        let served = pages::serve(&mut active, queue, |chain, active| {
+            match queue {
+                INFLATE => {
+                    let pages = pages::take(chain, active)?;
+                    self.inflated = self.inflated.saturating_add(pages);
+                }
+                // They are there as soon as they are touched.
+                DEFLATE => {
+                    self.inflated = self.inflated.saturating_sub(pages::count(chain)?);
+                }
+                STATISTICS => {
+                    self.decide(chain, active)?;
+                    // Until the clock ticks.
+                    return pages::keep(&mut self.asked, chain, active);
+                }
+                REPORTING => take_free(chain, active),
+                _ => {}
+            }
+            Ok(true)
+        });
         self.active = Some(active);
         served
-    }
-
-    fn serve_all(&mut self, queue: usize, active: &mut Active) -> io::Result<()> {
-        loop {
-            while let Some(chain) = active.pop(queue)? {
-                match queue {
-                    INFLATE => {
-                        let pages = pages::take(&chain, active)?;
-                        self.inflated = self.inflated.saturating_add(pages);
-                    }
-                    // They are there as soon as they are touched.
-                    DEFLATE => {
-                        self.inflated = self.inflated.saturating_sub(pages::count(&chain)?);
-                    }
-                    STATISTICS => {
-                        self.decide(&chain, active)?;
-                        // Given back when the clock ticks: that asks for the next.
-                        if let Some(earlier) = self.asked.replace(chain.head) {
-                            active.give_back(queue, earlier, 0)?;
-                        }
-                        continue;
-                    }
-                    REPORTING => take_free(&chain, active),
-                    _ => {}
-                }
-                active.give_back(queue, chain.head, 0)?;
-            }
-            if !active.rearm(queue)? {
-                return active.interrupt(queue);
-            }
-        }
     }
 
     /// Hears what the guest could spare, and decides.
@@ -193,11 +177,10 @@ impl Device for Balloon {
     fn poll(&mut self) -> io::Result<()> {
         // Empty when it was seen before.
         let _empty = read(&self.clock, &mut [0; 8]);
-        if let (Some(active), Some(asked)) = (&mut self.active, self.asked.take()) {
-            active.give_back(STATISTICS, asked, 0)?;
-            active.interrupt(STATISTICS)?;
+        match &mut self.active {
+            Some(active) => pages::ask(&mut self.asked, active),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

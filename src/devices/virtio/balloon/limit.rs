@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
-use super::pages::{self, PAGE};
+use super::pages::{self, DEFLATE, F_STATS_VQ, INFLATE, PAGE, STATISTICS};
 use super::statistics;
 use crate::devices::virtio::chain::{Chain, broken};
 use crate::devices::virtio::device::{Active, Cause, Device, Kind};
@@ -21,12 +21,6 @@ use crate::sys::lock::lock;
 
 /// The queues, in the order that they have where statistics are accepted (5.5.2).
 const QUEUES: [u16; 3] = [128, 128, 16];
-const INFLATE: usize = 0;
-const DEFLATE: usize = 1;
-const STATISTICS: usize = 2;
-
-/// Feature bit (5.5.3).
-const F_STATS_VQ: u64 = 1 << 1;
 
 /// What a guest keeps of what it could spare: the estimate is its kernel's, and one without a free page would kill for the
 /// next. Pages.
@@ -114,43 +108,31 @@ impl Limit {
         let Some(mut active) = self.active.take() else {
             return Ok(());
         };
-        let served = self.serve_all(queue, &mut active);
+        let served = pages::serve(&mut active, queue, |chain, active| {
+            match queue {
+                INFLATE => {
+                    let pages = pages::take(chain, active)?;
+                    let mut scale = lock(&self.scale);
+                    scale.inflated = scale.inflated.saturating_add(pages);
+                }
+                DEFLATE => {
+                    let pages = pages::count(chain)?;
+                    let mut scale = lock(&self.scale);
+                    scale.inflated = scale.inflated.saturating_sub(pages);
+                }
+                _ => {
+                    self.decide(chain, active)?;
+                    return pages::keep(&mut self.asked, chain, active);
+                }
+            }
+            Ok(true)
+        });
         self.active = Some(active);
         served
     }
 
-    fn serve_all(&mut self, queue: usize, active: &mut Active) -> io::Result<()> {
-        loop {
-            while let Some(chain) = active.pop(queue)? {
-                match queue {
-                    INFLATE => {
-                        let pages = pages::take(&chain, active)?;
-                        let mut scale = lock(&self.scale);
-                        scale.inflated = scale.inflated.saturating_add(pages);
-                    }
-                    DEFLATE => {
-                        let pages = pages::count(&chain)?;
-                        let mut scale = lock(&self.scale);
-                        scale.inflated = scale.inflated.saturating_sub(pages);
-                    }
-                    _ => {
-                        self.decide(&chain, active)?;
-                        if let Some(earlier) = self.asked.replace(chain.head) {
-                            active.give_back(queue, earlier, 0)?;
-                        }
-                        continue;
-                    }
-                }
-                active.give_back(queue, chain.head, 0)?;
-            }
-            if !active.rearm(queue)? {
-                return active.interrupt(queue);
-            }
-        }
-    }
-
     /// The guest says what it could spare: enough for what is wanted, or not.
-    fn decide(&mut self, chain: &Chain, active: &Active) -> io::Result<()> {
+    fn decide(&self, chain: &Chain, active: &Active) -> io::Result<()> {
         let Some(available) = statistics::hear(chain, active)? else {
             return Ok(());
         };
@@ -220,11 +202,9 @@ impl Device for Limit {
             scale.target = scale.wanted;
             drop(scale);
             active.irq.signal(Cause::Config);
-        } else if let Some(asked) = self.asked.take() {
-            drop(scale);
-            active.give_back(STATISTICS, asked, 0)?;
-            active.interrupt(STATISTICS)?;
+            return Ok(());
         }
-        Ok(())
+        drop(scale);
+        pages::ask(&mut self.asked, active)
     }
 }

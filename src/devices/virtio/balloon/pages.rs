@@ -1,5 +1,5 @@
-//! What all balloons have: requests of their drivers, which are lists of pages by their numbers (virtio 1.2, 5.5.6), and their
-//! configuration.
+//! What all balloons have: their queues, requests of their drivers, which are lists of pages by their numbers (virtio 1.2,
+//! 5.5.6), and their configuration.
 
 use std::io;
 
@@ -9,12 +9,53 @@ use crate::devices::virtio::chain::{Chain, broken, total};
 use crate::devices::virtio::device::Active;
 use crate::kvm::memory::give_back;
 
+/// The first queues (5.5.2), and the feature bit of the third one (5.5.3).
+pub const INFLATE: usize = 0;
+pub const DEFLATE: usize = 1;
+pub const STATISTICS: usize = 2;
+pub const F_STATS_VQ: u64 = 1 << 1;
+
 /// Bytes of a page of the balloon's, whatever the guest's pages are (5.5.6).
 pub const PAGE: u64 = 4096;
 
 /// Bytes of a page's number, and most of them in a request: Linux sends 256.
 const NUMBER: usize = 4;
 const MOST_NUMBERS: usize = 4096;
+
+/// Serves what is in a queue; `answer` says of each request whether its buffer is given back at once.
+pub fn serve(
+    active: &mut Active,
+    queue: usize,
+    mut answer: impl FnMut(&Chain, &mut Active) -> io::Result<bool>,
+) -> io::Result<()> {
+    loop {
+        while let Some(chain) = active.pop(queue)? {
+            if answer(&chain, active)? {
+                active.give_back(queue, chain.head, 0)?;
+            }
+        }
+        if !active.rearm(queue)? {
+            return active.interrupt(queue);
+        }
+    }
+}
+
+/// Keeps the buffer of a request for statistics until the next are wanted; an earlier one is given back.
+pub fn keep(asked: &mut Option<u16>, chain: &Chain, active: &mut Active) -> io::Result<bool> {
+    if let Some(earlier) = asked.replace(chain.head) {
+        active.give_back(STATISTICS, earlier, 0)?;
+    }
+    Ok(false)
+}
+
+/// Gives back the buffer that was kept, if there is one: that asks for statistics.
+pub fn ask(asked: &mut Option<u16>, active: &mut Active) -> io::Result<()> {
+    let Some(kept) = asked.take() else {
+        return Ok(());
+    };
+    active.give_back(STATISTICS, kept, 0)?;
+    active.interrupt(STATISTICS)
+}
 
 /// Gives the host the pages that a request names, neighbours together; how many it names.
 pub fn take(chain: &Chain, active: &Active) -> io::Result<u64> {
