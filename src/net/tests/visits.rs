@@ -24,6 +24,20 @@ fn published() -> (Guest, SocketAddr) {
     (Guest::of(Network::new(setup, 1000).unwrap()), address)
 }
 
+/// The guest answers the SYN of a client by a segment of number 500, with `flags` and an acknowledgement; which.
+fn answer(guest: &mut Guest, syn: &Segment, flags: u8) -> u32 {
+    guest.port = 80;
+    let ack = syn.seq.wrapping_add(1);
+    guest.segment(
+        GATEWAY_V4.into(),
+        syn.source,
+        flags | flag::ACK,
+        (500, ack),
+        &[],
+    );
+    ack
+}
+
 #[test]
 fn a_client_is_connected_to_the_guest() {
     let (mut guest, address) = published();
@@ -35,10 +49,7 @@ fn a_client_is_connected_to_the_guest() {
         (flag::SYN, 80, own.port())
     );
     assert_eq!(syn.from, GATEWAY_V4, "nobody is 127.0.0.1 on the cable");
-    guest.port = 80;
-    let (peer, ack) = (syn.source, syn.seq.wrapping_add(1));
-    let both = flag::SYN | flag::ACK;
-    guest.segment(GATEWAY_V4.into(), peer, both, (500, ack), &[]);
+    let (peer, ack) = (syn.source, answer(&mut guest, &syn, flag::SYN));
     assert_eq!(guest.wait_segment().ack, 501);
     client.write_all(b"GET").unwrap();
     let request = guest.wait_segment();
@@ -85,12 +96,9 @@ fn a_crowd_comes_in_as_the_guest_answers() {
     let calls = std::iter::from_fn(|| guest.wait_at_most(Duration::from_millis(300)));
     let calls: Vec<_> = calls.collect();
     assert_eq!(calls.len(), 64, "as many as it may leave unanswered");
-    guest.port = 80;
     // One is connected and one is refused: two more come in.
     for (call, flags) in calls.iter().zip([flag::SYN, flag::RST]) {
-        let ack = call.seq.wrapping_add(1);
-        let flags = flags | flag::ACK;
-        guest.segment(GATEWAY_V4.into(), call.source, flags, (500, ack), &[]);
+        answer(&mut guest, call, flags);
     }
     let known: HashSet<_> = calls.iter().map(|call| call.source).collect();
     for _ in 0..2 {
@@ -108,10 +116,7 @@ fn a_guest_that_may_not_have_heard_is_told_again() {
     let (mut guest, address) = published();
     let mut client = TcpStream::connect(address).unwrap();
     let syn = guest.wait_segment();
-    guest.port = 80;
-    let ack = syn.seq.wrapping_add(1);
-    let both = flag::SYN | flag::ACK;
-    guest.segment(GATEWAY_V4.into(), syn.source, both, (500, ack), &[]);
+    let ack = answer(&mut guest, &syn, flag::SYN);
     let (first, second) = (guest.wait_segment(), guest.wait_segment());
     assert_eq!((first.flags, first.ack), (flag::ACK, 501));
     assert_eq!(first, second);
