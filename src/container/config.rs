@@ -76,6 +76,21 @@ pub struct Surroundings {
     pub cgroups: Cgroups,
 }
 
+impl Surroundings {
+    /// What holds for each process of the container.
+    pub fn terms(self) -> Terms {
+        let all = CAPABILITIES.into_iter().map(|(_, one)| one);
+        // Who makes device nodes reaches every device, where nobody tells them apart.
+        let may = |one: &CapabilitySet| {
+            *one != CapabilitySet::MKNOD || self.cgroups.devices || self.rootless
+        };
+        Terms {
+            capabilities: all.filter(may).collect::<CapabilitySet>().bits(),
+            ids: self.ids,
+        }
+    }
+}
+
 /// The configuration. `limits` are the ones that the host grants.
 pub fn build(
     spec: &ContainerSpec,
@@ -84,10 +99,6 @@ pub fn build(
     limits: &[Limit],
     around: Surroundings,
 ) -> Value {
-    let terms = Terms {
-        capabilities: bounding(around).bits(),
-        ids: around.ids,
-    };
     let first = (&prepared.user, &prepared.program);
     let cgroup = (around.cgroups.kind != Kind::Absent).then(|| cgroups::path(&spec.id));
     let namespaces = ["pid", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({"type": kind}));
@@ -95,7 +106,7 @@ pub fn build(
         "ociVersion": "1.0.2",
         "hostname": text(&spec.job.hostname),
         "root": {"path": root, "readonly": spec.job.read_only},
-        "process": process(&spec.job.process, first, limits, terms),
+        "process": process(&spec.job.process, first, limits, around.terms()),
         "mounts": mounts(spec, around),
         "linux": {
             "namespaces": namespaces,
@@ -159,16 +170,6 @@ fn capabilities(uid: u32, bounding: CapabilitySet) -> Value {
         .collect();
     let now = if uid == 0 { all.clone() } else { Vec::new() };
     json!({"bounding": all, "effective": now, "permitted": now})
-}
-
-/// The capabilities that a process of a container can have.
-pub fn bounding(around: Surroundings) -> CapabilitySet {
-    let all = CAPABILITIES.into_iter().map(|(_, one)| one);
-    // Who makes device nodes reaches every device, where nobody tells them apart.
-    let may = |one: &CapabilitySet| {
-        *one != CapabilitySet::MKNOD || around.cgroups.devices || around.rootless
-    };
-    all.filter(may).collect()
 }
 
 fn limit(limit: &Limit) -> Value {

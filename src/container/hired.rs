@@ -13,12 +13,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use husk_init::exit::Stage;
-use husk_init::failure::At;
-use husk_init::files::make_directory;
 use husk_init::job::Process;
-use husk_init::sys::{self, mount};
-use husk_init::user::{self, User};
+use husk_init::user::User;
 use husk_init::workload;
 use rustix::fs::Mode;
 use rustix::process::{getpid, umask};
@@ -33,7 +29,7 @@ use super::program::{Hired, Program};
 use super::root::look_for;
 use super::running::Init;
 use super::streams::give;
-use super::tenant::{Ending, Ordered, announce, wait_for_end};
+use super::tenant::{Ending, Ordered, Terms, announce, find, wait_for_end};
 use crate::sys::seqpacket::Seqpacket;
 
 /// Has `made`'s runtime run what was ordered, and tells the keeper of it to its end.
@@ -46,8 +42,7 @@ pub fn live(line: &Seqpacket, mut made: Program, ordered: Ordered) -> Result<(),
         ..
     } = ordered;
     config::is_text(&process).map_err(Error::NotText)?;
-    let (user, program) = look(&init, &process)?;
-    terms.allow(&user)?;
+    let (user, program) = look(&init, &process, terms)?;
     let wanted = config::process(&process, (&user, &program), &process.limits, terms);
     // Beside others, of which each has its own.
     let own = getpid().as_raw_nonzero();
@@ -87,25 +82,22 @@ pub fn live(line: &Seqpacket, mut made: Program, ordered: Ordered) -> Result<(),
 
 /// Who is to run it, and what: in the container's own files, where this process is for a moment. Nobody there sees it, it has no
 /// directory open, and no link leads out.
-fn look(init: &OwnedFd, process: &Process) -> Result<(User, workload::Program), Ending> {
+fn look(
+    init: &OwnedFd,
+    process: &Process,
+    terms: Terms,
+) -> Result<(User, workload::Program), Ending> {
     let back = File::open("/proc/self/ns/mnt")?;
     let mask = umask(Mode::empty());
     // This is the only thread, so that root and working directory are nobody else's.
     move_into_thread_name_spaces(init.as_fd(), ThreadNameSpaceType::MOUNT)?;
-    let found = find(process);
+    let found = find(process, terms).and_then(|(user, program)| {
+        look_for(&program, &process.argv)?;
+        Ok((user, program))
+    });
     move_into_link_name_space(back.as_fd(), Some(LinkNameSpaceType::Mount))?;
     umask(mask);
     found
-}
-
-fn find(process: &Process) -> Result<(User, workload::Program), Ending> {
-    let user = user::resolve(&process.user)?;
-    let program = workload::Program::new(process, &user)?;
-    make_directory(&process.cwd).at(Stage::Workdir, &process.cwd)?;
-    let cwd = sys::string(&process.cwd).and_then(|cwd| mount::chdir(&cwd));
-    cwd.at(Stage::Workdir, &process.cwd)?;
-    look_for(&program, &process.argv)?;
-    Ok((user, program))
 }
 
 /// Streams for a runtime whose command has a terminal.

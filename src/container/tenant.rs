@@ -304,12 +304,7 @@ fn live(line: &Seqpacket) -> Result<(), Ending> {
         ..
     } = ordered;
     enter(init)?;
-    let user = user::resolve(&process.user)?;
-    terms.allow(&user)?;
-    let program = workload::Program::new(&process, &user)?;
-    make_directory(&process.cwd).at(Stage::Workdir, &process.cwd)?;
-    let cwd = sys::string(&process.cwd).and_then(|cwd| mount::chdir(&cwd));
-    cwd.at(Stage::Workdir, &process.cwd)?;
+    let (user, program) = find(&process, terms)?;
     let (master, streams) = connect(&process, &user, streams)?;
     let groups: Vec<_> = user
         .groups
@@ -337,6 +332,17 @@ fn live(line: &Seqpacket) -> Result<(), Ending> {
     let command = Init::of(pid)?;
     announce(line, &command, master);
     wait_for_end(line, &command)
+}
+
+/// Who is to run it, and what, in its directory: by the files where this process is.
+pub fn find(process: &Process, terms: Terms) -> Result<(User, workload::Program), Ending> {
+    let user = user::resolve(&process.user)?;
+    terms.allow(&user)?;
+    let program = workload::Program::new(process, &user)?;
+    make_directory(&process.cwd).at(Stage::Workdir, &process.cwd)?;
+    let cwd = sys::string(&process.cwd).and_then(|cwd| mount::chdir(&cwd));
+    cwd.at(Stage::Workdir, &process.cwd)?;
+    Ok((user, program))
 }
 
 /// Says that it has started, and whose terminal it shows.

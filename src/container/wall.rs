@@ -63,10 +63,8 @@ pub fn run(
     if around.cgroups.devices {
         root.allow_devices()?;
     }
-    let ids = [prepared.user.uid, prepared.user.gid];
-    if let Some(id) = ids.into_iter().find(|id| *id >= entered.ids) {
-        return Err(Error::NoSuchId { id });
-    }
+    let terms = around.terms();
+    terms.allow(&prepared.user)?;
     let asked = &spec.job.process.limits;
     let limits = grant(&limits(asked), asked, around.rootless, &mut missing);
     missing.into_iter().for_each(tell);
@@ -74,10 +72,6 @@ pub fn run(
     if let (true, Some(bounds)) = (around.cgroups.rates, disks) {
         config["linux"]["resources"]["blockIO"] = bounds.to_oci();
     }
-    let terms = Terms {
-        capabilities: config::bounding(around).bits(),
-        ids: around.ids,
-    };
     if spec.runtime != OciRuntime::Embedded {
         config::is_text(&spec.job.process).map_err(Error::NotText)?;
         config["linux"]["seccomp"] = seccomp::to_oci();
